@@ -1,0 +1,51 @@
+# The verbs that folders use; each list of sources is explicit.
+
+add_library(bn_flags INTERFACE)
+target_include_directories(bn_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_definitions(bn_flags INTERFACE _GNU_SOURCE)
+target_compile_options(bn_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
+  -ffp-contract=off -fno-math-errno)
+if(BN_WERROR)
+  target_compile_options(bn_flags INTERFACE -Werror)
+endif()
+if(BN_SANITIZE)
+  target_compile_options(bn_flags INTERFACE -fsanitize=${BN_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(bn_flags INTERFACE -fsanitize=${BN_SANITIZE})
+endif()
+
+# bn_library(NAME SOURCES a.c b.c LINKS other libraries)
+function(bn_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC bn_flags ${ARG_LINKS})
+endfunction()
+
+# bn_program(NAME SOURCES main.c LINKS libraries): an installed executable
+function(bn_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE bn_flags ${ARG_LINKS})
+  install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endfunction()
+
+# bn_isa_sources(FLAGS "-mavx2 -mfma" FILES a.c): nothing else gets -m flags
+function(bn_isa_sources)
+  cmake_parse_arguments(ARG "" "FLAGS" "FILES" ${ARGN})
+  separate_arguments(flags UNIX_COMMAND "${ARG_FLAGS}")
+  set_source_files_properties(${ARG_FILES} PROPERTIES COMPILE_OPTIONS "${flags}")
+endfunction()
+
+# bn_test(NAME SOURCES a_test.c LINKS libraries [TIMEOUT s] [LABELS x]): a cmocka program run by
+# ctest; exit code 77 is a skip.
+function(bn_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT;LABELS" "SOURCES;LINKS;ARGS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE bn_flags ${ARG_LINKS} bn_cmocka)
+  add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT}
+    LABELS "${ARG_LABELS}" ENVIRONMENT "BN_SOURCE_DIR=${CMAKE_SOURCE_DIR};BN_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
+endfunction()

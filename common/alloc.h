@@ -1,0 +1,34 @@
+/* alloc.h — the only way to the heap.
+ *
+ * Sizes are multiplied with an overflow check; failure is NULL, never an abort.
+ * Memory is zeroed. The guard makes a forgotten allocation in the step loop
+ * visible: between bn_alloc_guard_begin and _end an allocation by the same
+ * thread aborts in builds with assertions of the test suite (BN_ALLOC_GUARD)
+ * and logs once otherwise.
+ *
+ * Memory:  the caller owns what it gets and gives it to bn_free.
+ * Threads: any.
+ */
+#ifndef BN_COMMON_ALLOC_H
+#define BN_COMMON_ALLOC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+void *bn_alloc(size_t n, size_t size);
+
+/* Grows `memory` to n·size bytes; on failure NULL and `memory` stays valid. New bytes are not zeroed. */
+void *bn_realloc(void *memory, size_t n, size_t size);
+
+char *bn_strdup(const char *text);
+
+void bn_free(void *memory);
+
+/* a·b and a+b in size_t; false on overflow, `out` untouched then. */
+bool bn_mul_size(size_t a, size_t b, size_t *out);
+bool bn_add_size(size_t a, size_t b, size_t *out);
+
+void bn_alloc_guard_begin(const char *what);
+void bn_alloc_guard_end(void);
+
+#endif
