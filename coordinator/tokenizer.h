@@ -1,0 +1,83 @@
+/* tokenizer.h — text to token ids and back, as the model's file says.
+ *
+ * Two kinds: byte-level BPE ("gpt2", with the pre-tokenizers llama-bpe, gpt-2 and default)
+ * and SentencePiece-style merging by score ("llama"). Text from people is encoded with special
+ * parsing off, so that it can never forge a control token.
+ *
+ * Memory:  the tokenizer copies what it needs; the file may be closed. Lists grow on the heap
+ *          and are owned by the caller.
+ * Threads: read-only after _create: any, each with its own list and detokenizer.
+ * Errors:  BN_ERR_BAD_FILE naming file and key; BN_ERR_UNSUPPORTED for a model or pre-tokenizer
+ *          that is not ours, by its name.
+ */
+#ifndef BN_COORDINATOR_TOKENIZER_H
+#define BN_COORDINATOR_TOKENIZER_H
+
+#include "common/status.h"
+#include "model/gguf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BN_TOKENIZER_TEXT_MAX (64u << 20) /* bytes of one text */
+#define BN_TOKEN_PIECE_MAX 4096           /* bytes of one token's text */
+#define BN_STOP_TOKENS_MAX 16
+#define BN_TOKEN_NONE UINT32_MAX
+
+typedef struct bn_tokenizer bn_tokenizer;
+
+typedef struct bn_token_list {
+    uint32_t *ids;
+    size_t n, capacity;
+} bn_token_list;
+
+BN_CHECKED bn_status bn_token_list_push(bn_token_list *list, uint32_t id);
+void bn_token_list_fini(bn_token_list *list);
+
+/* `pre_override`: a pre-tokenizer name that replaces the file's, or NULL. A gpt2 file without the
+ * key "tokenizer.ggml.pre" is taken as llama-bpe when its vocabulary is Llama-3's, else default.
+ * BN_ERR_BAD_FILE naming the missing key when the file has no tokenizer. */
+BN_CHECKED bn_status bn_tokenizer_create(const bn_gguf *file, const char *pre_override,
+                                         bn_tokenizer **tokenizer_out);
+void bn_tokenizer_destroy(bn_tokenizer *tokenizer);
+
+uint32_t bn_tokenizer_size(const bn_tokenizer *tokenizer);
+uint32_t bn_tokenizer_bos(const bn_tokenizer *tokenizer); /* BN_TOKEN_NONE when absent */
+uint32_t bn_tokenizer_eos(const bn_tokenizer *tokenizer);
+bool bn_tokenizer_adds_bos(const bn_tokenizer *tokenizer);
+
+/* End of generation: eos, eot and the usual end-of-turn tokens of the vocabulary. */
+bool bn_tokenizer_is_stop(const bn_tokenizer *tokenizer, uint32_t id);
+bool bn_tokenizer_is_control(const bn_tokenizer *tokenizer, uint32_t id);
+
+/* The id whose text is exactly `text`, BN_TOKEN_NONE when absent. */
+uint32_t bn_tokenizer_find(const bn_tokenizer *tokenizer, const char *text);
+
+/* Appends the ids of n bytes of UTF-8 (other bytes fall back to byte tokens). With `parse_special`
+ * control tokens in the text become their ids. BOS is never added here. `is_start`: the text
+ * begins the sequence (SPM puts its space prefix there). */
+BN_CHECKED bn_status bn_tokenizer_encode(const bn_tokenizer *tokenizer, const char *text, size_t n,
+                                         bool parse_special, bool is_start, bn_token_list *ids);
+
+/* Streaming detokenisation: bytes come out as soon as they complete UTF-8 characters, never half
+ * of one. */
+typedef struct bn_detokenizer {
+    const bn_tokenizer *tokenizer;
+    char held[4]; /* an unfinished character */
+    uint32_t n_held;
+    bool is_start;        /* SPM drops the leading space of the first piece */
+    bool prints_special;  /* control tokens as their text instead of nothing */
+} bn_detokenizer;
+
+void bn_detokenizer_init(bn_detokenizer *detokenizer, const bn_tokenizer *tokenizer,
+                         bool prints_special);
+
+/* Writes at most BN_TOKEN_PIECE_MAX + 4 bytes to `out`; returns their number. Bytes that can
+ * never become UTF-8 come out as U+FFFD. */
+size_t bn_detokenizer_push(bn_detokenizer *detokenizer, uint32_t id, char *out);
+
+/* What is still held, as U+FFFD; at the end of a text. */
+size_t bn_detokenizer_flush(bn_detokenizer *detokenizer, char *out);
+
+#endif
