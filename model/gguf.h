@@ -23,8 +23,10 @@
 #define BN_GGUF_TENSORS_MAX 1048576u
 #define BN_GGUF_STRING_MAX (1u << 24)
 #define BN_GGUF_ARRAY_MAX (1u << 24)
-#define BN_GGUF_HEADER_BYTES_MAX (1ull << 30)
-#define BN_GGUF_NAME_MAX 64
+#define BN_GGUF_HEADER_BYTES_MAX (1ull << 27)
+#define BN_GGUF_KEY_NAME_MAX 65535u
+#define BN_GGUF_NAME_MAX 64 /* of a tensor, with its NUL */
+#define BN_GGUF_ALIGNMENT_MAX (1u << 20)
 
 typedef enum bn_gguf_type {
     BN_GGUF_U8, BN_GGUF_I8, BN_GGUF_U16, BN_GGUF_I16, BN_GGUF_U32, BN_GGUF_I32, BN_GGUF_F32,

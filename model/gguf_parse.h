@@ -1,0 +1,53 @@
+/* gguf_parse.h — inside of a bn_gguf, and the reader of its header; for model/gguf*.c only.
+ *
+ * Memory:  the file object owns all; names and strings point into `header`.
+ * Threads: parsing belongs to one thread; afterwards nothing changes.
+ * Errors:  BN_ERR_BAD_FILE naming file and key or tensor; BN_ERR_NO_MEMORY; BN_ERR_IO.
+ */
+#ifndef BN_MODEL_GGUF_PARSE_H
+#define BN_MODEL_GGUF_PARSE_H
+
+#include "model/gguf.h"
+
+typedef struct bn_gguf_key {
+    const char *name; /* NUL-terminated */
+    bn_gguf_type type;
+    bn_gguf_type element_type; /* of an array */
+    uint64_t n;                /* elements of an array, bytes of a string, else 1 */
+    uint64_t value_at;         /* offset in the header */
+    bn_gguf_string *strings;   /* [n] of an array of strings */
+} bn_gguf_key;
+
+/* Names in order: lookup that no choice of names can slow down. */
+typedef struct bn_gguf_index {
+    const char *name;
+    uint64_t at;
+} bn_gguf_index;
+
+struct bn_gguf {
+    char *path;
+    int fd;
+    uint64_t file_bytes;
+    uint32_t version;
+    uint8_t *header; /* the file's first header_bytes; name lengths are overwritten, see .c */
+    uint64_t header_bytes;
+    uint64_t n_keys, n_tensors;
+    bn_gguf_key *keys;
+    bn_gguf_tensor *tensors;
+    bn_gguf_index *key_index, *tensor_index;
+};
+
+/* Fills version, header, keys, tensors and indexes of a file whose path, fd and file_bytes are
+ * set. On failure the caller closes the file, which frees what was made. */
+BN_CHECKED bn_status bn_gguf_parse(bn_gguf *file);
+
+/* A value in the header, at any alignment. */
+uint64_t bn_gguf_parse_u64(const uint8_t *bytes);
+uint32_t bn_gguf_parse_u32(const uint8_t *bytes);
+
+/* Position of `name`, or UINT64_MAX. */
+uint64_t bn_gguf_parse_find(const bn_gguf_index *index, uint64_t n, const char *name);
+
+const char *bn_gguf_parse_type_name(bn_gguf_type type);
+
+#endif
