@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# From a fresh checkout to a prompt that four workers answer:
+#
+#   ./deploy/quickstart.sh            opens the coordinator's prompt
+#   ./deploy/quickstart.sh "Hello"    answers once and exits
+#
+# Installs what is missing, builds, makes a small model if BITNET_MODEL names none, starts
+# `mpirun -np 4 bitnet-worker` and the coordinator, and stops everything again at the end.
+# Run it as often as you like: what is there already is not done twice.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/build/release
+state=$root/build/quickstart
+workers=${BITNET_QUICKSTART_WORKERS:-4}
+
+case "${1:-}" in
+-h | --help)
+    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    echo
+    echo "Environment: BITNET_MODEL (a GGUF file), BITNET_QUICKSTART_WORKERS (default 4)."
+    exit 0
+    ;;
+esac
+if [ $# -gt 1 ]; then
+    echo "quickstart.sh: at most one PROMPT; put it in quotes" >&2
+    exit 2
+fi
+
+say() { printf 'quickstart: %s\n' "$*" >&2; }
+
+"$root/deploy/install-deps.sh"
+
+say "building (build/release)"
+mkdir -p "$state"
+if ! { cmake -S "$root" --preset release && cmake --build "$build"; } >"$state/build.log" 2>&1; then
+    tail -n 30 "$state/build.log" >&2
+    say "the build failed; the whole log is build/quickstart/build.log"
+    exit 1
+fi
+
+model=${BITNET_MODEL:-}
+if [ -z "$model" ]; then
+    model=$state/small.gguf
+    if [ ! -f "$model" ]; then
+        say "making a small model (build/quickstart/small.gguf)"
+        "$build/bin/bitnet-model" synth "$model.part" --shape tiny --seed 1
+        mv "$model.part" "$model"
+    fi
+    say "this model's weights are random: its answers mean nothing. BITNET_MODEL=FILE uses a real one."
+fi
+
+free_port() {
+    local port
+    for port in $(seq 7070 7169); do
+        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            echo "$port"
+            return
+        fi
+    done
+    say "no free port between 7070 and 7169"
+    return 1
+}
+
+port=$(free_port)
+export BITNET_COORDINATOR=tcp://127.0.0.1:$port
+export BITNET_MODEL=$model
+# More ranks than cores is right here, and root is common in containers: OpenMPI wants to be told.
+export OMPI_MCA_rmaps_base_oversubscribe=1
+if [ "$(id -u)" = 0 ]; then
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+fi
+
+job=
+stop_workers() {
+    local status=$?
+    trap '' INT TERM HUP
+    trap - EXIT
+    if [ -n "$job" ] && kill -0 "$job" 2>/dev/null; then
+        kill -TERM "$job" 2>/dev/null || true
+        for _ in $(seq 50); do
+            kill -0 "$job" 2>/dev/null || break
+            sleep 0.1
+        done
+        kill -KILL "-$job" 2>/dev/null || true
+    fi
+    exit "$status"
+}
+trap stop_workers EXIT
+trap 'exit 143' TERM HUP
+# Ctrl-C belongs to the coordinator: one stops an answer, a second leaves.
+trap : INT
+
+say "starting mpirun -np $workers bitnet-worker (log: build/quickstart/workers.log)"
+setsid mpirun -np "$workers" --bind-to none "$build/bin/bitnet-worker" \
+    </dev/null >"$state/workers.log" 2>&1 &
+job=$!
+
+status=0
+if [ $# -eq 1 ]; then
+    "$build/bin/bitnet-coordinator" run --listen "$BITNET_COORDINATOR" --workers "$workers" \
+        --prompt "$1" || status=$?
+else
+    "$build/bin/bitnet-coordinator" --listen "$BITNET_COORDINATOR" --workers "$workers" || status=$?
+fi
+if [ "$status" -ne 0 ] && [ "$status" -ne 130 ]; then
+    say "the coordinator ended with $status; the last lines of the workers:"
+    tail -n 15 "$state/workers.log" >&2
+fi
+exit "$status"
