@@ -20,7 +20,7 @@ import sys
 import harness
 from harness import Layout, require
 
-PROMPT_TOKENS = 150
+PROMPT_TOKENS = 300
 GENERATED = 12
 AXES = {
     "stages": (1, 2, 4),
@@ -66,7 +66,7 @@ def ask(layout, model, vocab, chunk, company, directory):
     """Evaluates the prompt, then generates from it, each on a fresh cluster."""
     logits_path, tokens_path = directory / "logits.bin", directory / "tokens.json"
     stats_path = directory / "stats.json"
-    shared = ["--prefill-chunk", chunk, "--context", 256, "--companions", company,
+    shared = ["--prefill-chunk", chunk, "--context", 512, "--companions", company,
               "--link", "auto" if layout.transport == "mpi" else "zmq", "--stats-out", stats_path]
     stats = []
     for path in (logits_path, tokens_path):
