@@ -20,8 +20,8 @@
 #include <stdint.h>
 
 #define BN_HEAD_SIZE_MAX 512
-#define BN_ATTENTION_CHUNK 256 /* keys; a constant of the numeric contract */
-#define BN_KV_PAGE_POSITIONS 64 /* positions in a page; divides the chunk */
+#define BN_ATTENTION_CHUNK 256    /* keys; a constant of the numeric contract */
+#define BN_KV_PAGE_POSITIONS 64   /* positions in a page; divides the chunk */
 #define BN_ATTENTION_GROUP_MAX 64 /* query heads that share one key/value head */
 
 typedef enum bn_activation { BN_ACTIVATION_SILU, BN_ACTIVATION_RELU2 } bn_activation;
@@ -86,8 +86,8 @@ typedef struct bn_kernels {
      * head, over keys [key_begin, key_end), key_begin a multiple of BN_ATTENTION_CHUNK and at most
      * BN_ATTENTION_CHUNK keys: out[h·head_size …] = o_c, max_out[h] = m_c, sum_out[h] = l_c. */
     void (*attention_chunk)(const float *q, uint32_t n_heads, uint32_t head_size,
-                            const bn_kv_view *kv, uint32_t key_begin, uint32_t key_end,
-                            float *out, float *max_out, float *sum_out);
+                            const bn_kv_view *kv, uint32_t key_begin, uint32_t key_end, float *out,
+                            float *max_out, float *sum_out);
 
     /* out[head_size] = Σ f_c·o_c ÷ Σ f_c·l_c over n_chunks in ascending order; o_c stands at
      * chunks[c·chunk_stride …], m_c at max[c·ml_stride], l_c at sum[c·ml_stride]. */

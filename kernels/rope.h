@@ -1,7 +1,10 @@
 /* rope.h — the angles of rotary position embedding, from + − × ÷ only.
  *
  * libm's sin, cos and pow differ between versions and processors; these do not.
- * All in binary64, rounded once to f32. Exact to under one f32 ulp up to position 2^20.
+ * All in binary64, rounded once to f32: up to position 2^20 within half an f32 ulp plus 1e-9.
+ *
+ * Errors: none; a factor so small that an angle leaves ±2^21 is a bug (the model's reader
+ *         bounds them).
  */
 #ifndef BN_KERNELS_ROPE_H
 #define BN_KERNELS_ROPE_H

@@ -22,6 +22,7 @@
 #define BN_TERNARY_BLOCK_COLS 16
 #define BN_TERNARY_BLOCK_BYTES 64
 #define BN_Q8_PANEL_TOKENS 8
+#define BN_TERNARY_COLS_MAX (1u << 18) /* int32 sums stay exact in every kernel */
 
 typedef struct bn_ternary {
     const uint8_t *blocks; /* 64-byte aligned */
