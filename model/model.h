@@ -22,19 +22,19 @@
 #define BN_CONTEXT_MAX (1u << 20)
 
 typedef struct bn_model_config {
-    const char *arch;          /* as in the file */
+    const char *arch; /* as in the file */
     uint32_t n_layers;
-    uint32_t hidden;           /* size of the residual stream */
+    uint32_t hidden; /* size of the residual stream */
     uint32_t ffn;
     uint32_t n_heads, n_kv_heads, head_size;
-    uint32_t vocab;            /* rows of the head */
-    uint32_t context;          /* trained length */
+    uint32_t vocab;   /* rows of the head */
+    uint32_t context; /* trained length */
     float rms_eps;
     float rope_base;
     bn_rope_kind rope_kind;
     bn_activation activation;
-    bool has_sub_norms;        /* attn_sub_norm and ffn_sub_norm */
-    bool is_tied;              /* the head is the embedding */
+    bool has_sub_norms; /* attn_sub_norm and ffn_sub_norm */
+    bool is_tied;       /* the head is the embedding */
 } bn_model_config;
 
 typedef struct bn_model_linear {
@@ -55,17 +55,38 @@ typedef struct bn_model {
     bn_model_layer *layers; /* [n_layers] */
     const bn_gguf_tensor *token_embd;
     const bn_gguf_tensor *output_norm;
-    const bn_gguf_tensor *output; /* token_embd when tied */
+    const bn_gguf_tensor *output;     /* token_embd when tied */
     const bn_gguf_tensor *rope_freqs; /* NULL when absent */
 } bn_model;
 
 typedef enum bn_activation_choice {
-    BN_ACTIVATION_FROM_FILE, BN_ACTIVATION_FORCE_SILU, BN_ACTIVATION_FORCE_RELU2,
+    BN_ACTIVATION_FROM_FILE,
+    BN_ACTIVATION_FORCE_SILU,
+    BN_ACTIVATION_FORCE_RELU2,
 } bn_activation_choice;
 
 BN_CHECKED bn_status bn_model_open(const char *path, bn_activation_choice activation,
                                    bn_model **model_out);
 void bn_model_close(bn_model *model);
+
+/* All n elements of an F32 tensor (a norm, rope_freqs) into out[n]; each must be finite. */
+BN_CHECKED bn_status bn_model_read_f32(const bn_model *model, const bn_gguf_tensor *tensor,
+                                       float *out, uint64_t n);
+
+/* The scale that an I2_S tensor holds behind its codes; finite and above 0. */
+BN_CHECKED bn_status bn_model_i2s_scale(const bn_model *model, const bn_gguf_tensor *tensor,
+                                        float *scale_out);
+
+/* The value of the optional `.scale` tensor, finite and above 0; 1 when there is none. */
+BN_CHECKED bn_status bn_model_post_scale(const bn_model *model, const bn_model_linear *linear,
+                                         float *scale_out);
+
+/* The error for code 3 at flat index `index` of an I2_S tensor, found by who packs it. */
+BN_CHECKED bn_status bn_model_fail_code(const bn_model *model, const bn_gguf_tensor *tensor,
+                                        uint64_t index);
+
+/* Elements of a tensor. */
+uint64_t bn_model_n_elements(const bn_gguf_tensor *tensor);
 
 /* Dense view of an embedding or head tensor whose bytes stand at `rows`. */
 BN_CHECKED bn_status bn_model_dense(const bn_model *model, const bn_gguf_tensor *tensor,
@@ -86,16 +107,20 @@ typedef struct bn_stage_span {
 
 /* What the coordinator decides for all stages alike. */
 typedef struct bn_stage_limits {
-    uint32_t context;        /* positions per slot */
-    uint32_t slots;          /* sequences at once */
-    uint32_t kv_pages;       /* pages of BN_KV_PAGE_POSITIONS, shared by all slots */
-    uint32_t step_tokens;    /* most tokens in one step */
+    uint32_t context;     /* positions per slot */
+    uint32_t slots;       /* sequences at once */
+    uint32_t kv_pages;    /* pages of BN_KV_PAGE_POSITIONS, shared by all slots */
+    uint32_t step_tokens; /* most tokens in one step */
     uint32_t steps_in_flight;
     uint32_t threads;
 } bn_stage_limits;
 
 void bn_model_stage_bytes(const bn_model *model, bn_stage_span span, const bn_stage_limits *limits,
                           bn_stage_bytes *bytes_out);
+
+/* Ternary multiply-adds of one token in one layer, and those of the head. */
+uint64_t bn_model_layer_macs(const bn_model *model, uint32_t layer);
+uint64_t bn_model_head_macs(const bn_model *model);
 
 /* Bytes of weights that decoding one token walks in one layer, and in norm and head. */
 uint64_t bn_model_layer_walk_bytes(const bn_model *model, uint32_t layer);

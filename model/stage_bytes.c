@@ -1,0 +1,103 @@
+/* stage_bytes.c — sums of rounded parts. All counts are bounded (model.h), so that products of
+ * them fit 64 bits. */
+#include "model/stage_bytes.h"
+
+#include "common/arena.h"
+
+static uint64_t rounded(uint64_t bytes)
+{
+    return bn_arena_rounded((size_t)bytes);
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+uint64_t bn_stage_bytes_linear(const bn_gguf_tensor *weight)
+{
+    return rounded(bn_ternary_bytes((uint32_t)weight->dims[1], (uint32_t)weight->dims[0]));
+}
+
+static uint64_t norm_bytes(const bn_gguf_tensor *norm)
+{
+    return norm != NULL ? rounded(norm->dims[0] * sizeof(float)) : 0;
+}
+
+uint64_t bn_stage_bytes_layer(const bn_model *model, uint32_t layer_index)
+{
+    const bn_model_layer *layer = &model->layers[layer_index];
+    return norm_bytes(layer->attn_norm) + norm_bytes(layer->ffn_norm) +
+           norm_bytes(layer->attn_sub_norm) + norm_bytes(layer->ffn_sub_norm) +
+           bn_stage_bytes_linear(layer->attn_q.weight) +
+           bn_stage_bytes_linear(layer->attn_k.weight) +
+           bn_stage_bytes_linear(layer->attn_v.weight) +
+           bn_stage_bytes_linear(layer->attn_output.weight) +
+           bn_stage_bytes_linear(layer->ffn_gate.weight) +
+           bn_stage_bytes_linear(layer->ffn_up.weight) +
+           bn_stage_bytes_linear(layer->ffn_down.weight);
+}
+
+uint64_t bn_stage_bytes_head(const bn_model *model)
+{
+    return norm_bytes(model->output_norm) + rounded(model->output->n_bytes);
+}
+
+uint64_t bn_stage_bytes_weights(const bn_model *model, bn_stage_span span)
+{
+    uint64_t bytes = span.has_head ? bn_stage_bytes_head(model) : 0;
+    for (uint32_t i = span.layer_begin; i < span.layer_end; i++)
+        bytes += bn_stage_bytes_layer(model, i);
+    return bytes;
+}
+
+uint64_t bn_stage_bytes_kv_page(const bn_model_config *config)
+{
+    return (uint64_t)BN_KV_PAGE_POSITIONS * config->n_kv_heads * config->head_size * 2 *
+           sizeof(uint16_t);
+}
+
+uint64_t bn_stage_bytes_kv(const bn_model_config *config, uint32_t n_layers,
+                           const bn_stage_limits *limits)
+{
+    return bn_stage_bytes_kv_page(config) * limits->kv_pages * n_layers;
+}
+
+/* One step's arithmetic: residual, normed input, q, k, v, attention out, gate and up in f32 and
+ * the widest of them as int8. */
+static uint64_t scratch_bytes(const bn_model_config *c, uint64_t n_tokens)
+{
+    uint64_t q_size = (uint64_t)c->n_heads * c->head_size;
+    uint64_t kv_size = (uint64_t)c->n_kv_heads * c->head_size;
+    uint64_t widest = max_u64(max_u64(c->hidden, q_size), c->ffn);
+    return 2 * rounded(n_tokens * c->hidden * sizeof(float)) +
+           2 * rounded(n_tokens * q_size * sizeof(float)) +
+           2 * rounded(n_tokens * kv_size * sizeof(float)) +
+           2 * rounded(n_tokens * c->ffn * sizeof(float)) +
+           rounded(bn_q8_bytes((uint32_t)widest, (uint32_t)n_tokens)) +
+           rounded(n_tokens * sizeof(float)) + rounded(n_tokens * sizeof(int32_t));
+}
+
+/* Per thread, the partial results of one head group over all chunks of a full context. */
+static uint64_t attention_bytes(const bn_model_config *c, const bn_stage_limits *limits)
+{
+    uint64_t n_chunks = (limits->context + BN_ATTENTION_CHUNK - 1) / BN_ATTENTION_CHUNK;
+    uint64_t group = c->n_heads / c->n_kv_heads;
+    return rounded(n_chunks * group * (c->head_size + 2ull) * sizeof(float)) * limits->threads;
+}
+
+uint64_t bn_stage_bytes_buffers(const bn_model *model, bn_stage_span span,
+                                const bn_stage_limits *limits)
+{
+    const bn_model_config *c = &model->config;
+    uint64_t n_tokens = limits->step_tokens;
+    uint64_t step = BN_STAGE_STEP_BYTES + rounded(n_tokens * c->hidden * sizeof(float));
+    uint64_t pages = (limits->context + BN_KV_PAGE_POSITIONS - 1) / BN_KV_PAGE_POSITIONS;
+    uint64_t bytes = step * limits->steps_in_flight + scratch_bytes(c, n_tokens) +
+                     attention_bytes(c, limits) +
+                     rounded((uint64_t)limits->context * c->head_size * sizeof(float)) +
+                     rounded(pages * limits->slots * sizeof(uint32_t));
+    if (span.has_head)
+        bytes += rounded((uint64_t)BN_STAGE_LOGITS_TOKENS * c->vocab * sizeof(float));
+    return bytes;
+}
