@@ -10,7 +10,8 @@ if(BN_WERROR)
   target_compile_options(bn_flags INTERFACE -Werror)
 endif()
 if(BN_SANITIZE)
-  target_compile_options(bn_flags INTERFACE -fsanitize=${BN_SANITIZE} -fno-omit-frame-pointer)
+  target_compile_options(bn_flags INTERFACE -fsanitize=${BN_SANITIZE} -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
   target_link_options(bn_flags INTERFACE -fsanitize=${BN_SANITIZE})
 endif()
 
@@ -42,10 +43,16 @@ function(bn_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT;LABELS" "SOURCES;LINKS;ARGS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE bn_flags ${ARG_LINKS} bn_cmocka)
+  # bin/ holds what people run, and nothing else.
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/bin)
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
+  set(suppressions ${CMAKE_SOURCE_DIR}/tests/suppressions)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT}
-    LABELS "${ARG_LABELS}" ENVIRONMENT "BN_SOURCE_DIR=${CMAKE_SOURCE_DIR};BN_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
+    LABELS "${ARG_LABELS}" ENVIRONMENT
+    "BN_SOURCE_DIR=${CMAKE_SOURCE_DIR};BN_BIN_DIR=${CMAKE_BINARY_DIR}/bin;BN_ALLOC_GUARD=1;\
+LSAN_OPTIONS=suppressions=${suppressions}/lsan.txt:print_suppressions=0;\
+TSAN_OPTIONS=suppressions=${suppressions}/tsan.txt")
 endfunction()

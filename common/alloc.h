@@ -3,8 +3,8 @@
  * Sizes are multiplied with an overflow check; failure is NULL, never an abort.
  * Memory is zeroed. The guard makes a forgotten allocation in the step loop
  * visible: between bn_alloc_guard_begin and _end an allocation by the same
- * thread aborts in builds with assertions of the test suite (BN_ALLOC_GUARD)
- * and logs once otherwise.
+ * thread is logged once, and aborts where the environment holds BN_ALLOC_GUARD=1
+ * (as in every test).
  *
  * Memory:  the caller owns what it gets and gives it to bn_free.
  * Threads: any.

@@ -1,0 +1,180 @@
+/* json_test.c
+ * What: what is built prints as JSON in order; broken builds and closed outputs fail; bad input
+ *       is refused with its place.
+ * How:  printed text is compared; tables of inputs; /dev/full plays the full disk. */
+#include "common/json.h"
+
+#include "common/log.h"
+#include "tests/common/cmocka_all.h"
+
+#include <math.h>
+#include <string.h>
+
+static char printed[4096];
+
+static bn_status print(const bn_json *value, uint32_t indent)
+{
+    FILE *stream = fmemopen(printed, sizeof printed, "w");
+    bn_status status = bn_json_print(value, stream, indent);
+    fclose(stream);
+    return status;
+}
+
+static void test_values_print_in_order(void **state)
+{
+    (void)state;
+    bn_json *object = bn_json_object();
+    bn_json *array = bn_json_array();
+    bn_json_set_u64(object, "z", 7);
+    bn_json_set_bool(object, "yes", true);
+    bn_json_set_double(object, "third", 1.0 / 3.0);
+    bn_json_set_double(object, "nan", (double)NAN);
+    bn_json_set_u64(object, "largest", UINT64_MAX);
+    bn_json_add_u64(array, INT64_MAX);
+    bn_json_add_text(array, "a\"b\\\n");
+    bn_json_add(array, bn_json_object());
+    bn_json_set(object, "a", array);
+    assert_int_equal(print(object, 0), BN_OK);
+    assert_string_equal(printed,
+                        "{\"z\": 7, \"yes\": true, \"third\": 0.33333333333333331, \"nan\": null, "
+                        "\"largest\": \"18446744073709551615\", "
+                        "\"a\": [9223372036854775807, \"a\\\"b\\\\\\n\", {}]}\n");
+    assert_int_equal(print(object, 2), BN_OK);
+    assert_non_null(strstr(printed, "{\n  \"z\": 7,\n"));
+    bn_json_free(object);
+}
+
+static void test_bytes_that_are_not_utf8_are_replaced(void **state)
+{
+    (void)state;
+#define BAD "\xef\xbf\xbd"
+    static const struct {
+        const char *in, *out;
+    } texts[] = {
+        {"plain", "plain"},
+        {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
+        {"a\xff"
+         "b",
+         "a" BAD "b"},
+        {"\xc0\x80", BAD BAD},                 /* overlong */
+        {"\xe0\x80\x80", BAD BAD BAD},         /* overlong */
+        {"\xed\xa0\x80", BAD BAD BAD},         /* surrogate */
+        {"\xf4\x90\x80\x80", BAD BAD BAD BAD}, /* beyond U+10FFFF */
+        {"\xe2\x82", BAD BAD},                 /* cut */
+        {"\xf0", BAD},
+    };
+    for (size_t i = 0; i < BN_COUNT(texts); i++) {
+        char expected[128];
+        bn_json *array = bn_json_array();
+        bn_json_add_text(array, texts[i].in);
+        assert_int_equal(print(array, 0), BN_OK);
+        snprintf(expected, sizeof expected, "[\"%s\"]\n", texts[i].out);
+        assert_string_equal(printed, expected);
+        bn_json_free(array);
+    }
+}
+
+static void test_a_missing_part_fails_the_print(void **state)
+{
+    (void)state;
+    bn_log_set_quiet(true);
+    bn_json *object = bn_json_object();
+    bn_json *array = bn_json_array();
+    bn_json_add(array, NULL);
+    bn_json_set(object, "list", array);
+    assert_int_equal(print(object, 0), BN_ERR_NO_MEMORY);
+    bn_json_free(object);
+
+    object = bn_json_object();
+    bn_json_set(object, "part", NULL);
+    assert_int_equal(print(object, 0), BN_ERR_NO_MEMORY);
+    bn_json_free(object);
+
+    bn_json_set_u64(NULL, "x", 1);
+    assert_int_equal(print(NULL, 0), BN_ERR_NO_MEMORY);
+    bn_json_free(NULL);
+    /* One broken tree does not break the next. */
+    object = bn_json_object();
+    assert_int_equal(print(object, 0), BN_OK);
+    bn_json_free(object);
+}
+
+static void test_a_full_disk_is_an_error(void **state)
+{
+    (void)state;
+    FILE *stream = fopen("/dev/full", "w");
+    if (stream == NULL) skip();
+    bn_log_set_quiet(true);
+    bn_json *object = bn_json_object();
+    assert_int_equal(bn_json_print(object, stream, 0), BN_ERR_IO);
+    bn_json_free(object);
+    fclose(stream);
+}
+
+static void test_lists_of_ids_are_read(void **state)
+{
+    (void)state;
+    static const char text[] = " [0, 128000, 9223372036854775807, -1, 1.5, \"7\", null]";
+    static const bool is_id[] = {true, true, true, false, false, false, false};
+    bn_json *value;
+    uint64_t id;
+    assert_int_equal(bn_json_parse(text, strlen(text), &value), BN_OK);
+    assert_true(bn_json_is_array(value));
+    assert_int_equal(bn_json_length(value), BN_COUNT(is_id));
+    for (size_t i = 0; i < BN_COUNT(is_id); i++)
+        assert_int_equal(bn_json_as_u64(bn_json_at(value, i), &id), is_id[i]);
+    assert_null(bn_json_at(value, BN_COUNT(is_id)));
+    assert_true(bn_json_as_u64(bn_json_at(value, 1), &id) && id == 128000);
+    bn_json_free(value);
+    assert_int_equal(bn_json_parse("5", 1, &value), BN_OK);
+    assert_false(bn_json_is_array(value));
+    assert_int_equal(bn_json_length(value), 0);
+    bn_json_free(value);
+}
+
+static void test_bad_input_is_refused(void **state)
+{
+    (void)state;
+    static char deep[200], brackets_in_text[200];
+    memset(deep, '[', 65);
+    memset(deep + 65, ']', 65);
+    memset(brackets_in_text, '[', 190);
+    memcpy(brackets_in_text, "[\"\\\"", 4);
+    memcpy(brackets_in_text + 188, "\"]", 3);
+    const struct {
+        const char *text;
+        bn_status status;
+    } inputs[] = {
+        {"", BN_ERR_BAD_MESSAGE},
+        {"[1,", BN_ERR_BAD_MESSAGE},
+        {"[1] x", BN_ERR_BAD_MESSAGE},
+        {"{\"a\":}", BN_ERR_BAD_MESSAGE},
+        {"[\"\xff\"]", BN_ERR_BAD_MESSAGE},
+        {"[99999999999999999999]", BN_ERR_BAD_MESSAGE},
+        {deep, BN_ERR_LIMIT},
+        {deep + 1, BN_ERR_BAD_MESSAGE}, /* 64 opened, 65 closed */
+        {brackets_in_text, BN_OK},
+    };
+    bn_log_set_quiet(true);
+    for (size_t i = 0; i < BN_COUNT(inputs); i++) {
+        bn_json *value = NULL;
+        assert_int_equal(bn_json_parse(inputs[i].text, strlen(inputs[i].text), &value),
+                         inputs[i].status);
+        if (inputs[i].status == BN_ERR_BAD_MESSAGE)
+            assert_non_null(strstr(bn_log_last_error(), "line "));
+        bn_json_free(value);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values_print_in_order),
+        cmocka_unit_test(test_bytes_that_are_not_utf8_are_replaced),
+        cmocka_unit_test(test_a_missing_part_fails_the_print),
+        cmocka_unit_test(test_a_full_disk_is_an_error),
+        cmocka_unit_test(test_lists_of_ids_are_read),
+        cmocka_unit_test(test_bad_input_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
