@@ -37,22 +37,40 @@ function(bn_isa_sources)
   set_source_files_properties(${ARG_FILES} PROPERTIES COMPILE_OPTIONS "${flags}")
 endfunction()
 
-# bn_test(NAME SOURCES a_test.c LINKS libraries [TIMEOUT s] [LABELS x]): a cmocka program run by
-# ctest; exit code 77 is a skip.
+# What every test gets. Labels: serial (alone on the machine), cluster (starts processes), mpi, bench,
+# long (minutes; left out of the sanitizer stages of an ordinary run).
+function(bn_test_properties name timeout labels)
+  if(NOT timeout)
+    set(timeout 120)
+  endif()
+  set(is_serial OFF)
+  if("serial" IN_LIST labels OR "bench" IN_LIST labels)
+    set(is_serial ON)
+  endif()
+  set(suppressions ${CMAKE_SOURCE_DIR}/tests/suppressions)
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${timeout}
+    RUN_SERIAL ${is_serial} LABELS "${labels}" ENVIRONMENT
+    "BN_SOURCE_DIR=${CMAKE_SOURCE_DIR};BN_BIN_DIR=${CMAKE_BINARY_DIR}/bin;BN_ALLOC_GUARD=1;\
+BN_SANITIZE=${BN_SANITIZE};\
+LSAN_OPTIONS=suppressions=${suppressions}/lsan.txt:print_suppressions=0;\
+TSAN_OPTIONS=suppressions=${suppressions}/tsan.txt")
+endfunction()
+
+# bn_test(NAME SOURCES a_test.c LINKS libraries [ARGS …] [TIMEOUT s] [LABELS x y]): a cmocka program
+# run by ctest; exit code 77 is a skip.
 function(bn_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT;LABELS" "SOURCES;LINKS;ARGS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINKS;ARGS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE bn_flags ${ARG_LINKS} bn_cmocka)
   # bin/ holds what people run, and nothing else.
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/bin)
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
-  if(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 120)
-  endif()
-  set(suppressions ${CMAKE_SOURCE_DIR}/tests/suppressions)
-  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT}
-    LABELS "${ARG_LABELS}" ENVIRONMENT
-    "BN_SOURCE_DIR=${CMAKE_SOURCE_DIR};BN_BIN_DIR=${CMAKE_BINARY_DIR}/bin;BN_ALLOC_GUARD=1;\
-LSAN_OPTIONS=suppressions=${suppressions}/lsan.txt:print_suppressions=0;\
-TSAN_OPTIONS=suppressions=${suppressions}/tsan.txt")
+  bn_test_properties(${name} "${ARG_TIMEOUT}" "${ARG_LABELS}")
+endfunction()
+
+# bn_script_test(NAME COMMAND python3 script.py … [TIMEOUT s] [LABELS x y]): the same for a script.
+function(bn_script_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "COMMAND;LABELS" ${ARGN})
+  add_test(NAME ${name} COMMAND ${ARG_COMMAND})
+  bn_test_properties(${name} "${ARG_TIMEOUT}" "${ARG_LABELS}")
 endfunction()
