@@ -11,7 +11,10 @@
 #ifndef BN_PROTO_STEP_H
 #define BN_PROTO_STEP_H
 
+#include "common/status.h"
+
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define BN_STEPS_IN_FLIGHT_MAX 16u
@@ -23,6 +26,8 @@
 #define BN_STEP_CANDIDATES_MAX 4096u /* n_best summed over wanted positions */
 #define BN_CANDIDATES_MAX 256u       /* n_best of one position */
 #define BN_SLOTS_MAX 256u
+#define BN_STEP_VOCAB_MAX (1u << 20)    /* token ids are below it */
+#define BN_STEP_POSITION_MAX (1u << 20) /* positions of a sequence, and pages of a cache */
 
 typedef enum bn_kv_command_kind {
     BN_KV_ALLOC = 1,    /* `count`: pages the slot holds from now on; never fewer than before */
@@ -97,5 +102,15 @@ static inline uint32_t bn_step_entry_wanted(const bn_step_entry *entry)
 {
     return entry->n_tokens - entry->want_from;
 }
+
+/* BN_ERR_BAD_MESSAGE, with the entry and field in why_out, when a limit, range or order is broken:
+ * every count, token, id, slot and offset of a step that passes may be used as an index. */
+BN_CHECKED bn_status bn_step_check(const bn_step *step, char *why_out, size_t n);
+BN_CHECKED bn_status bn_result_check(const bn_result *result, char *why_out, size_t n);
+
+/* Fills token_begin, id_begin and candidate_begin, exact_begin from the counts: records take their
+ * parts in order, so offsets need not travel. Sums of absurd counts may wrap: check afterwards. */
+void bn_step_complete(bn_step *step);
+void bn_result_complete(bn_result *result);
 
 #endif

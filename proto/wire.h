@@ -3,13 +3,16 @@
  * The schema is proto/bitnet.proto; generated code is known to wire.c only. Unpacking checks
  * sizes, counts, ranges and enum values against the named maxima before anything is copied;
  * a message that passes is well-formed, though not necessarily sensible for its receiver's
- * state (epoch, slot counts: the receiver's business).
+ * state (epoch, slot counts: the receiver's business). Control characters in texts become spaces.
+ * A message of another protocol major is refused naming both versions, except Hello and a
+ * refusing Welcome, by which two versions tell each other so.
  *
  * Memory:  a bn_message is plain values of fixed size (large: keep one, do not put it on the
  *          stack). A bn_wire holds the scratch memory of one thread; nothing is allocated after
  *          its creation.
- * Errors:  BN_ERR_BAD_MESSAGE naming the message and field; BN_ERR_LIMIT when packing would
- *          exceed BN_ENVELOPE_MAX.
+ * Threads: a bn_wire belongs to one thread at a time.
+ * Errors:  BN_ERR_BAD_MESSAGE naming the message and field, both ways; BN_ERR_LIMIT when packing
+ *          would exceed BN_ENVELOPE_MAX.
  */
 #ifndef BN_PROTO_WIRE_H
 #define BN_PROTO_WIRE_H
@@ -24,6 +27,11 @@
 #define BN_TEXT_MAX 512u  /* bytes of a text on the wire, NUL included */
 #define BN_URL_MAX 256u
 #define BN_LINK_SECRET_BYTES 16u
+#define BN_WIRE_STAGES_MAX 256u
+#define BN_WIRE_LAYERS_MAX 1024u
+#define BN_WIRE_RANKS_MAX 65536u
+#define BN_WIRE_THREADS_MAX 65536u /* cores and threads of a worker */
+#define BN_WIRE_KV_PAGES_MAX (1u << 28)
 
 typedef enum bn_message_kind {
     BN_MESSAGE_HELLO = 1,
@@ -208,6 +216,13 @@ BN_CHECKED bn_status bn_wire_pack(bn_wire *wire, const bn_message *message, uint
 BN_CHECKED bn_status bn_wire_unpack(bn_wire *wire, const uint8_t *bytes, size_t n,
                                     bn_message *message_out);
 
+/* The same without a log line: for bytes from anybody, whose cause the caller logs at its own
+ * rate. bn_wire_trouble is the cause of the last failure, "" if none. */
+BN_CHECKED bn_status bn_wire_unpack_quietly(bn_wire *wire, const uint8_t *bytes, size_t n,
+                                            bn_message *message_out);
+const char *bn_wire_trouble(const bn_wire *wire);
+
+/* "step", "load progress" …; "unknown" for anything else. */
 const char *bn_message_kind_name(bn_message_kind kind);
 
 #endif
