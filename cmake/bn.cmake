@@ -37,8 +37,8 @@ function(bn_isa_sources)
   set_source_files_properties(${ARG_FILES} PROPERTIES COMPILE_OPTIONS "${flags}")
 endfunction()
 
-# What every test gets. Labels: serial (alone on the machine), cluster (starts processes), mpi, bench,
-# long (minutes; left out of the sanitizer stages of an ordinary run).
+# What every test gets. Labels: serial (alone on the machine), cluster (starts processes), mpi,
+# bench, long (minutes; left out of the sanitizer stages of an ordinary run).
 function(bn_test_properties name timeout labels)
   if(NOT timeout)
     set(timeout 120)

@@ -6,8 +6,10 @@ if(GIT)
     OUTPUT_VARIABLE top OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
   get_filename_component(source_dir ${SOURCE_DIR} REALPATH)
   if(NOT failed AND "${top}" STREQUAL "${source_dir}")
-    execute_process(COMMAND ${GIT} -C ${SOURCE_DIR} describe --always --dirty --abbrev=12 --exclude=*
-      OUTPUT_VARIABLE described OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+    execute_process(
+      COMMAND ${GIT} -C ${SOURCE_DIR} describe --always --dirty --abbrev=12 --exclude=*
+      OUTPUT_VARIABLE described OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET
+      RESULT_VARIABLE failed)
     if(NOT failed AND NOT "${described}" STREQUAL "")
       set(commit "${described}")
     endif()

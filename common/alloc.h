@@ -17,7 +17,7 @@
 
 void *bn_alloc(size_t n, size_t size);
 
-/* Grows `memory` to n·size bytes; on failure NULL and `memory` stays valid. New bytes are not zeroed. */
+/* Grows `memory` to n·size bytes, the new ones not zeroed; on failure NULL and `memory` stays. */
 void *bn_realloc(void *memory, size_t n, size_t size);
 
 char *bn_strdup(const char *text);

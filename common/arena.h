@@ -17,7 +17,8 @@
 typedef struct bn_arena bn_arena;
 
 /* `label` is kept by reference. capacity 0 is allowed. */
-BN_CHECKED bn_status bn_arena_create(const char *label, size_t capacity_bytes, bn_arena **arena_out);
+BN_CHECKED bn_status bn_arena_create(const char *label, size_t capacity_bytes,
+                                     bn_arena **arena_out);
 void bn_arena_destroy(bn_arena *arena);
 
 /* 64-byte aligned, zeroed. */

@@ -49,10 +49,10 @@ typedef struct bn_option {
 } bn_option;
 
 typedef struct bn_program {
-    const char *name;              /* "bitnet-coordinator run" */
-    const char *synopsis;          /* "[options] FILE" */
-    const char *about;             /* a paragraph that teaches */
-    const char *examples;          /* lines, may be NULL */
+    const char *name;               /* "bitnet-coordinator run" */
+    const char *synopsis;           /* "[options] FILE" */
+    const char *about;              /* a paragraph that teaches */
+    const char *examples;           /* lines, may be NULL */
     const bn_option *const *tables; /* NULL-terminated list of tables */
     void (*print_version)(void);
 } bn_program;

@@ -46,14 +46,21 @@ struct bn_thread_pool {
     _Atomic uint32_t is_caller_asleep;
 };
 
+#if defined(__x86_64__)
 static void relax_processor(void)
 {
-#if defined(__x86_64__)
     __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
 }
+#elif defined(__aarch64__)
+static void relax_processor(void)
+{
+    __asm__ volatile("yield");
+}
+#else
+static void relax_processor(void)
+{
+}
+#endif
 
 static void futex_sleep(_Atomic uint32_t *word, uint32_t while_equal)
 {

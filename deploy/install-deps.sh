@@ -1,37 +1,38 @@
 #!/usr/bin/env bash
 # The one list of packages that BitNet Cluster is built and tested with.
 #
-#   ./deploy/install-deps.sh [build|test]...            installs what is missing (apt)
-#   ./deploy/install-deps.sh --check [build|test]...    changes nothing; says what is missing, by its
-#                                                       apt, dnf, Spack and conda names; exit 1 then
+#   ./deploy/install-deps.sh [build|test]...          installs what is missing (apt)
+#   ./deploy/install-deps.sh --check [build|test]...  changes nothing; says what is missing, by its
+#                                                     apt, dnf, Spack and conda names, and exits 1
 #
 # Without a group, both. Only apt needs root. What lies in a prefix outside /usr counts as there:
 # set PATH and PKG_CONFIG_PATH, or CMAKE_PREFIX_PATH. When nothing is missing, nothing is done.
 set -euo pipefail
 
 # group | apt | dnf | Spack | conda | probe: tool:NAME, pc:PKG-CONFIG-MODULE or clang-rt
-# "a|b" cannot stand here; "a/b" under apt means: a, or b where this release has no a.
+# "a/b" under apt means: a, or b where this release has no a.
+clang_runtime=libclang-rt-14-dev/libclang-rt-dev/libclang-common-14-dev
 packages=(
-    "build build-essential      gcc                      gcc         c-compiler      tool:cc"
-    "build cmake                cmake                    cmake       cmake           tool:cmake"
-    "build ninja-build          ninja-build              ninja       ninja           tool:ninja"
-    "build pkg-config/pkgconf   pkgconf-pkg-config       pkgconf     pkg-config      tool:pkg-config"
-    "build git                  git                      git         git             tool:git"
-    "build libzmq3-dev          zeromq-devel             libzmq      zeromq          pc:libzmq"
-    "build libprotobuf-c-dev    protobuf-c-devel         protobuf-c  protobuf-c      pc:libprotobuf-c"
-    "build protobuf-c-compiler  protobuf-c-compiler      protobuf-c  protobuf-c      tool:protoc-c"
-    "build protobuf-compiler    protobuf-compiler        protobuf    libprotobuf     tool:protoc"
-    "build libopenmpi-dev       openmpi-devel            openmpi     openmpi         tool:mpicc"
-    "build openmpi-bin          openmpi                  openmpi     openmpi         tool:mpirun"
-    "build libedit-dev          libedit-devel            libedit     libedit         pc:libedit"
-    "build libjansson-dev       jansson-devel            jansson     jansson         pc:jansson"
-    "build libxxhash-dev        xxhash-devel             xxhash      xxhash          pc:libxxhash"
-    "build libutf8proc-dev      utf8proc-devel           utf8proc    libutf8proc     pc:libutf8proc"
-    "build libcmocka-dev        libcmocka-devel          cmocka      cmocka          pc:cmocka"
-    "test  clang                clang                    llvm        clang           tool:clang"
-    "test  libclang-rt-14-dev/libclang-rt-dev/libclang-common-14-dev compiler-rt llvm compiler-rt clang-rt"
-    "test  clang-format         clang-tools-extra        llvm        clang-format    tool:clang-format"
-    "test  python3              python3                  python      python          tool:python3"
+    "build build-essential     gcc                 gcc        c-compiler   tool:cc"
+    "build cmake               cmake               cmake      cmake        tool:cmake"
+    "build ninja-build         ninja-build         ninja      ninja        tool:ninja"
+    "build pkg-config/pkgconf  pkgconf-pkg-config  pkgconf    pkg-config   tool:pkg-config"
+    "build git                 git                 git        git          tool:git"
+    "build libzmq3-dev         zeromq-devel        libzmq     zeromq       pc:libzmq"
+    "build libprotobuf-c-dev   protobuf-c-devel    protobuf-c protobuf-c   pc:libprotobuf-c"
+    "build protobuf-c-compiler protobuf-c-compiler protobuf-c protobuf-c   tool:protoc-c"
+    "build protobuf-compiler   protobuf-compiler   protobuf   libprotobuf  tool:protoc"
+    "build libopenmpi-dev      openmpi-devel       openmpi    openmpi      tool:mpicc"
+    "build openmpi-bin         openmpi             openmpi    openmpi      tool:mpirun"
+    "build libedit-dev         libedit-devel       libedit    libedit      pc:libedit"
+    "build libjansson-dev      jansson-devel       jansson    jansson      pc:jansson"
+    "build libxxhash-dev       xxhash-devel        xxhash     xxhash       pc:libxxhash"
+    "build libutf8proc-dev     utf8proc-devel      utf8proc   libutf8proc  pc:libutf8proc"
+    "build libcmocka-dev       libcmocka-devel     cmocka     cmocka       pc:cmocka"
+    "test  clang               clang               llvm       clang        tool:clang"
+    "test  $clang_runtime      compiler-rt         llvm       compiler-rt  clang-rt"
+    "test  clang-format        clang-tools-extra   llvm       clang-format tool:clang-format"
+    "test  python3             python3             python     python       tool:python3"
 )
 
 usage() { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
@@ -165,7 +166,7 @@ if [ "$(id -u)" != 0 ]; then
     if command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
         as_root=(sudo)
     else
-        say "these are missing and need root; run as root, or install them into a prefix of your own:"
+        say "missing; run this as root, or install into a prefix of your own:"
         print_missing >&2
         exit 1
     fi

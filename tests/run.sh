@@ -6,7 +6,7 @@
 #
 # Stages: the gcc, clang and -O0 builds without a warning; every test through ctest; the unit tests
 # as compiled by clang; ASan+UBSan; TSan (without MPI). All stages run, also after a failure. The
-# last lines give the time per suite and per stage and what passed and failed; exit 1 if anything did.
+# last lines give the time per suite and stage and what passed and failed; exit 1 if anything did.
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -90,7 +90,8 @@ suites() {
     awk '/^ *[0-9]+\/[0-9]+ Test +#/ {
             seconds = $(NF - 1); sub(/^.*#[0-9]+: /, ""); split($1, word, /[_.-]/)
             sum[word[1]] += seconds; n[word[1]]++ }
-        END { for (suite in sum) printf "%9.1f s  %-14s %4d tests\n", sum[suite], suite, n[suite] }' \
+        END { for (suite in sum)
+            printf "%9.1f s  %-14s %4d tests\n", sum[suite], suite, n[suite] }' \
         "$logs/ctest-$1.log" | sort -rn
 }
 
@@ -131,7 +132,9 @@ clang_is_built=$?
 stage "build: gcc -O0" build O0
 if stage "build: gcc" build release -DBN_WERROR=ON; then stage "tests" run_tests release; fi
 if [ $clang_is_built = 0 ]; then stage "tests, compiled by clang" run_tests clang "${few[@]}"; fi
-if stage "build: ASan+UBSan" build asan; then stage "tests, ASan+UBSan" run_tests asan "${many[@]}"; fi
+if stage "build: ASan+UBSan" build asan; then
+    stage "tests, ASan+UBSan" run_tests asan "${many[@]}"
+fi
 if stage "build: TSan" build tsan; then stage "tests, TSan" run_tests tsan "${many[@]}"; fi
 
 printf '\n=== seconds per stage\n'
