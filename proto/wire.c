@@ -23,7 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BN_WIRE_SCRATCH_BYTES (256u * 1024u) /* a valid message takes under 100 KiB */
+#define BN_WIRE_SCRATCH_BYTES (160u * 1024u) /* a valid message takes under 100 KiB */
 
 #define PB(name) Bitnet__Cluster__V1__##name
 #define PB_TAG(name) BITNET__CLUSTER__V1__ENVELOPE__BODY_##name
