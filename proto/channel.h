@@ -46,8 +46,8 @@ typedef struct bn_channel bn_channel;
 /* Binds `url` (tcp://ADDRESS:PORT, port 0 or * takes a free one; bn_channel_url tells).
  * BN_ERR_REFUSED when the address is not loopback and there is neither key nor is_insecure;
  * BN_ERR_IO naming the URL when the port is in use. */
-BN_CHECKED bn_status bn_channel_listen(const char *url, const bn_cluster_key *key,
-                                       bool is_insecure, bn_channel **channel_out);
+BN_CHECKED bn_status bn_channel_listen(const char *url, const bn_cluster_key *key, bool is_insecure,
+                                       bn_channel **channel_out);
 
 /* Starts connecting; returns at once. */
 BN_CHECKED bn_status bn_channel_connect(const char *url, const bn_cluster_key *key,
@@ -58,7 +58,9 @@ const char *bn_channel_url(const bn_channel *channel);
 
 /* For a connecting channel: what the connection is doing, by the transport's own events. */
 typedef enum bn_channel_state {
-    BN_CHANNEL_TRYING, BN_CHANNEL_CONNECTED, BN_CHANNEL_LOST /* was connected, trying again */
+    BN_CHANNEL_TRYING,
+    BN_CHANNEL_CONNECTED,
+    BN_CHANNEL_LOST /* was connected, trying again */
 } bn_channel_state;
 bn_channel_state bn_channel_state_now(bn_channel *channel);
 /* The last reason in plain words: "connection refused", "no route to host", "unknown host name",

@@ -24,7 +24,7 @@
 #include <stddef.h>
 
 #define BN_ENVELOPE_MAX 65536u
-#define BN_TEXT_MAX 512u  /* bytes of a text on the wire, NUL included */
+#define BN_TEXT_MAX 512u /* bytes of a text on the wire, NUL included */
 #define BN_URL_MAX 256u
 #define BN_LINK_SECRET_BYTES 16u
 #define BN_WIRE_STAGES_MAX 256u
@@ -84,9 +84,9 @@ typedef struct bn_welcome {
     bool is_accepted;
     bool is_usage;
     char reason[BN_TEXT_MAX];
-    uint32_t worker_id;            /* the coordinator's number for it */
-    char model_path[BN_TEXT_MAX];  /* for a worker without --model: open this and say hello again */
-    uint32_t activation;           /* bn_activation_choice */
+    uint32_t worker_id;           /* the coordinator's number for it */
+    char model_path[BN_TEXT_MAX]; /* for a worker without --model: open this and say hello again */
+    uint32_t activation;          /* bn_activation_choice */
 } bn_welcome;
 
 typedef struct bn_assign {
@@ -99,7 +99,7 @@ typedef struct bn_assign {
     bn_link_kind link;
     uint8_t link_secret[BN_LINK_SECRET_BYTES];
     bool has_previous, has_next;
-    uint32_t previous_rank, next_rank; /* for MPI */
+    uint32_t previous_rank, next_rank;                       /* for MPI */
     char previous_name[BN_TEXT_MAX], next_name[BN_TEXT_MAX]; /* for messages */
 } bn_assign;
 
@@ -125,8 +125,12 @@ typedef struct bn_epoch_only { /* READY, WAKE, RELEASE */
 } bn_epoch_only;
 
 typedef enum bn_worker_state {
-    BN_WORKER_JOINING = 1, BN_WORKER_WAITING, BN_WORKER_LOADING, BN_WORKER_LOADED,
-    BN_WORKER_READY, BN_WORKER_LEAVING,
+    BN_WORKER_JOINING = 1,
+    BN_WORKER_WAITING,
+    BN_WORKER_LOADING,
+    BN_WORKER_LOADED,
+    BN_WORKER_READY,
+    BN_WORKER_LEAVING,
 } bn_worker_state;
 
 typedef struct bn_heartbeat {
@@ -162,12 +166,12 @@ typedef struct bn_stats {
     uint32_t epoch, stage;
     uint32_t layer_begin, layer_end;
     char link[16], isa[16];
-    uint32_t threads;          /* configured */
-    uint32_t threads_working;  /* that have computed a part */
+    uint32_t threads;         /* configured */
+    uint32_t threads_working; /* that have computed a part */
     uint64_t steps, tokens;
     uint64_t link_bytes_in, link_bytes_out, link_frames_in, link_frames_out;
-    uint32_t entries_max;      /* most sequences in one step */
-    uint32_t queued_max;       /* most steps that waited or ran here at once */
+    uint32_t entries_max; /* most sequences in one step */
+    uint32_t queued_max;  /* most steps that waited or ran here at once */
     uint64_t compute_ns, wait_ns, head_ns;
     uint64_t resident_bytes, resident_peak_bytes;
     uint32_t kv_pages_used, kv_pages_total;

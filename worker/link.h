@@ -23,9 +23,9 @@
 #define BN_LINK_HEADER_BYTES 64u
 
 typedef struct bn_link_frame {
-    uint8_t *head;         /* BN_LINK_HEADER_BYTES + BN_ENVELOPE_MAX: the link's header, then the step */
-    size_t body_bytes;     /* of the packed step at head + BN_LINK_HEADER_BYTES */
-    float *activations;    /* [n_tokens][hidden], 64-byte aligned */
+    uint8_t *head; /* BN_LINK_HEADER_BYTES + BN_ENVELOPE_MAX: the link's header, then the step */
+    size_t body_bytes;  /* of the packed step at head + BN_LINK_HEADER_BYTES */
+    float *activations; /* [n_tokens][hidden], 64-byte aligned */
     size_t activation_bytes;
     size_t activation_capacity;
     uint64_t step_id;
@@ -37,9 +37,9 @@ typedef struct bn_link_config {
     bool has_previous, has_next;
     uint32_t previous_rank, next_rank;
     const char *own_name, *previous_name, *next_name;
-    uint32_t frames_max;        /* frames lent at once, each way */
-    size_t activation_capacity; /* bytes */
-    const char *local_address;  /* for a data socket */
+    uint32_t frames_max;         /* frames lent at once, each way */
+    size_t activation_capacity;  /* bytes */
+    const char *local_address;   /* for a data socket */
     uint32_t port_min, port_max; /* 0, 0: any */
     void *zmq_context;
     const void *cluster_key; /* bn_cluster_key, or NULL */

@@ -12,7 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Initialises MPI when a launcher started us. *has_world_out false: no launcher or no MPI built in. */
+/* Initialises MPI when a launcher started us. *has_world_out false: no launcher or no MPI built in.
+ */
 BN_CHECKED bn_status bn_mpi_world_init(int *argc, char ***argv, bool *has_world_out);
 uint32_t bn_mpi_world_rank(void);
 uint32_t bn_mpi_world_size(void);
