@@ -1,0 +1,239 @@
+/* avx512_dense.c — embedding rows and the head.
+ *
+ * One row is one chain of fma, so several rows run at once to hide its latency, and several
+ * tokens share each widened vector. Four rows at a time keep the streams from memory few;
+ * sixteen finished sums meet in one transposed reduction.
+ */
+#include "common/status.h"
+#include "kernels/avx512.h"
+#include "kernels/avx512_lanes.h"
+
+#include <string.h>
+
+INLINE float scale_of_block(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+}
+
+/* Sixteen columns of a block of 32, from the u-th sixteen. */
+INLINE __m512 widen_q8_0(const uint8_t *block, int u)
+{
+    __m128i q = _mm_loadu_si128((const __m128i *)(const void *)(block + 2 + 16 * u));
+    return _mm512_mul_ps(_mm512_set1_ps(scale_of_block(block)),
+                         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q)));
+}
+
+/* The same of a block of 256; u is a constant where it counts, so the shifts are too. */
+INLINE __m512 widen_q6_k(const uint8_t *block, int u)
+{
+    const int half = u / 8, quarter = u % 8 / 2, l = 16 * (u % 2);
+    const uint8_t *ql = block + 64 * half + 32 * (quarter % 2) + l;
+    const uint8_t *qh = block + 128 + 32 * half + l;
+    __m128i low = _mm_loadu_si128((const __m128i *)(const void *)ql);
+    __m128i high = _mm_loadu_si128((const __m128i *)(const void *)qh);
+    low = _mm_and_si128(_mm_srli_epi16(low, 4 * (quarter / 2)), _mm_set1_epi8(15));
+    high = _mm_and_si128(_mm_srli_epi16(high, 2 * quarter), _mm_set1_epi8(3));
+    __m128i q = _mm_or_si128(low, _mm_slli_epi16(high, 4));
+    q = _mm_sub_epi8(q, _mm_set1_epi8(32));
+    /* The product of the integers first: 0 has one sign there. */
+    __m256i product =
+        _mm256_mullo_epi16(_mm256_cvtepi8_epi16(q), _mm256_set1_epi16((int8_t)block[192 + u]));
+    return _mm512_mul_ps(_mm512_set1_ps(scale_of_block(block + 208)),
+                         _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(product)));
+}
+
+/* Columns of a block, and its bytes; plain types have blocks of 16 columns here. */
+INLINE uint32_t block_cols(bn_dense_type type)
+{
+    return type == BN_DENSE_Q6_K ? 256 : type == BN_DENSE_Q8_0 ? 32 : 16;
+}
+
+INLINE size_t block_bytes(bn_dense_type type)
+{
+    switch (type) {
+    case BN_DENSE_F32: return 64;
+    case BN_DENSE_F16:
+    case BN_DENSE_BF16: return 32;
+    case BN_DENSE_Q8_0: return 34;
+    case BN_DENSE_Q6_K: return 210;
+    }
+    __builtin_unreachable();
+}
+
+/* The u-th sixteen columns of a block. */
+INLINE __m512 widen_16(bn_dense_type type, const uint8_t *block, int u)
+{
+    switch (type) {
+    case BN_DENSE_F32: return _mm512_loadu_ps(block);
+    case BN_DENSE_F16:
+        return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)block));
+    case BN_DENSE_BF16:
+        return _mm512_castsi512_ps(_mm512_slli_epi32(
+            _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)block)), 16));
+    case BN_DENSE_Q8_0: return widen_q8_0(block, u);
+    case BN_DENSE_Q6_K: return widen_q6_k(block, u);
+    }
+    __builtin_unreachable();
+}
+
+/* The last columns of a row whose length is no multiple of 16: never in the block types. */
+INLINE __m512 widen_first(bn_dense_type type, const uint8_t *p, __mmask16 lanes)
+{
+    if (type == BN_DENSE_F32) return _mm512_maskz_loadu_ps(lanes, p);
+    __m256i h = _mm256_maskz_loadu_epi16(lanes, p);
+    if (type == BN_DENSE_F16) return _mm512_cvtph_ps(h);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+INLINE void widen_row(bn_dense_type type, const uint8_t *row, uint32_t n_cols, float *out)
+{
+    const uint32_t step = block_cols(type);
+    uint32_t c = 0;
+    for (; c + step <= n_cols; c += step) {
+        for (int u = 0; u < (int)step / 16; u++)
+            _mm512_storeu_ps(out + c + 16 * u, widen_16(type, row, u));
+        row += block_bytes(type);
+    }
+    if (c < n_cols) {
+        __mmask16 rest = first_lanes(n_cols - c);
+        _mm512_mask_storeu_ps(out + c, rest, widen_first(type, row, rest));
+    }
+}
+
+void bn_avx512_dense_row(const bn_dense *w, uint32_t row, float *out)
+{
+    BN_ASSERT(row < w->n_rows);
+    const uint8_t *p = (const uint8_t *)w->rows + row * w->row_bytes;
+    switch (w->type) {
+    case BN_DENSE_F32: widen_row(BN_DENSE_F32, p, w->n_cols, out); break;
+    case BN_DENSE_F16: widen_row(BN_DENSE_F16, p, w->n_cols, out); break;
+    case BN_DENSE_BF16: widen_row(BN_DENSE_BF16, p, w->n_cols, out); break;
+    case BN_DENSE_Q8_0: widen_row(BN_DENSE_Q8_0, p, w->n_cols, out); break;
+    case BN_DENSE_Q6_K: widen_row(BN_DENSE_Q6_K, p, w->n_cols, out); break;
+    }
+}
+
+#define ROWS 4   /* of a tile */
+#define TOKENS 4 /* of a tile, at most */
+#define BATCH 16 /* rows whose weights are read once for all tokens */
+
+/* The accumulators of 4 rows × n tokens, into sums[t·stride + r]. Rows from row_end on repeat the
+ * last one, so that nothing is read past it. */
+INLINE void dense_tile(bn_dense_type type, int n, const bn_dense *w, uint32_t row, uint32_t row_end,
+                       const float *x, size_t x_stride, __m512 *sums, size_t stride)
+{
+    const uint8_t *rows[ROWS];
+    for (uint32_t r = 0; r < ROWS; r++) {
+        uint32_t index = row + r < row_end ? row + r : row_end - 1;
+        rows[r] = (const uint8_t *)w->rows + index * w->row_bytes;
+    }
+    __m512 acc[TOKENS][ROWS];
+    UNROLL
+    for (int t = 0; t < n; t++) {
+        UNROLL
+        for (int r = 0; r < ROWS; r++)
+            acc[t][r] = _mm512_setzero_ps();
+    }
+    const size_t ahead = ROWS * w->row_bytes;
+    const uint32_t step = block_cols(type);
+    size_t at = 0; /* byte of the rows */
+    uint32_t c = 0;
+    for (; c + step <= w->n_cols; c += step, at += block_bytes(type)) {
+        UNROLL
+        for (int u = 0; u < (int)step / 16; u++) {
+            __m512 tokens[TOKENS];
+            UNROLL
+            for (int t = 0; t < n; t++)
+                tokens[t] = _mm512_loadu_ps(x + (size_t)t * x_stride + c + 16 * u);
+            UNROLL
+            for (int r = 0; r < ROWS; r++) {
+                if (u % 4 == 0)
+                    _mm_prefetch((const char *)rows[r] + ahead + at + 16 * u, _MM_HINT_T0);
+                __m512 weights = widen_16(type, rows[r] + at, u);
+                UNROLL
+                for (int t = 0; t < n; t++)
+                    acc[t][r] = _mm512_fmadd_ps(weights, tokens[t], acc[t][r]);
+            }
+        }
+    }
+    if (c < w->n_cols) {
+        __mmask16 rest = first_lanes(w->n_cols - c);
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            __m512 weights = widen_first(type, rows[r] + at, rest);
+            UNROLL
+            for (int t = 0; t < n; t++) {
+                __m512 tail = _mm512_maskz_loadu_ps(rest, x + (size_t)t * x_stride + c);
+                acc[t][r] = _mm512_mask3_fmadd_ps(weights, tail, acc[t][r], rest);
+            }
+        }
+    }
+    UNROLL
+    for (int t = 0; t < n; t++) {
+        UNROLL
+        for (int r = 0; r < ROWS; r++)
+            sums[(size_t)t * stride + (size_t)r] = acc[t][r];
+    }
+}
+
+/* 16/n rows × n tokens: sixteen sums. */
+INLINE void dense_sixteen(bn_dense_type type, int n, const bn_dense *w, uint32_t row,
+                          uint32_t row_end, const float *x, size_t x_stride, float *y,
+                          size_t y_stride)
+{
+    const uint32_t n_rows = 16 / (uint32_t)n;
+    __m512 sums[16];
+    for (uint32_t r = 0; r < n_rows; r += ROWS)
+        dense_tile(type, n, w, row + r < row_end ? row + r : row_end - 1, row_end, x, x_stride,
+                   sums + r, n_rows);
+    float dots[16];
+    _mm512_storeu_ps(dots, reduce_16(sums));
+    uint32_t n_stored = row_end - row < n_rows ? row_end - row : n_rows;
+    for (uint32_t t = 0; t < (uint32_t)n; t++)
+        memcpy(y + t * y_stride + row, dots + t * n_rows, n_stored * sizeof(float));
+}
+
+INLINE void dense_batch(bn_dense_type type, int n, const bn_dense *w, uint32_t row_begin,
+                        uint32_t row_end, const float *x, size_t x_stride, float *y,
+                        size_t y_stride)
+{
+    for (uint32_t row = row_begin; row < row_end; row += 16 / (uint32_t)n)
+        dense_sixteen(type, n, w, row, row_end, x, x_stride, y, y_stride);
+}
+
+INLINE void dense_rows(bn_dense_type type, const bn_dense *w, uint32_t row_begin, uint32_t row_end,
+                       const float *x, size_t x_stride, uint32_t n_tokens, float *y,
+                       size_t y_stride)
+{
+    for (uint32_t row = row_begin; row < row_end; row += BATCH) {
+        uint32_t end = row_end - row < BATCH ? row_end : row + BATCH;
+        uint32_t t = 0;
+        for (; t + 4 <= n_tokens; t += 4)
+            dense_batch(type, 4, w, row, end, x + t * x_stride, x_stride, y + t * y_stride,
+                        y_stride);
+        for (; t + 2 <= n_tokens; t += 2)
+            dense_batch(type, 2, w, row, end, x + t * x_stride, x_stride, y + t * y_stride,
+                        y_stride);
+        if (t < n_tokens)
+            dense_batch(type, 1, w, row, end, x + t * x_stride, x_stride, y + t * y_stride,
+                        y_stride);
+    }
+}
+
+#define DENSE_CASE(type)                                                                           \
+    case type: dense_rows(type, w, row_begin, row_end, x, x_stride, n_tokens, y, y_stride); break
+
+void bn_avx512_dense_matmul(const bn_dense *w, uint32_t row_begin, uint32_t row_end, const float *x,
+                            size_t x_stride, uint32_t n_tokens, float *y, size_t y_stride)
+{
+    BN_ASSERT(row_end <= w->n_rows);
+    switch (w->type) {
+        DENSE_CASE(BN_DENSE_F32);
+        DENSE_CASE(BN_DENSE_F16);
+        DENSE_CASE(BN_DENSE_BF16);
+        DENSE_CASE(BN_DENSE_Q8_0);
+        DENSE_CASE(BN_DENSE_Q6_K);
+    }
+}
