@@ -10,6 +10,8 @@ if(BN_WERROR)
   target_compile_options(bn_flags INTERFACE -Werror)
 endif()
 if(BN_SANITIZE)
+  # What a sanitizer adds makes gcc warn of conversions that the plain builds do not have.
+  target_compile_options(bn_flags INTERFACE -Wno-conversion -Wno-sign-conversion)
   target_compile_options(bn_flags INTERFACE -fsanitize=${BN_SANITIZE} -fno-sanitize-recover=all
     -fno-omit-frame-pointer)
   target_link_options(bn_flags INTERFACE -fsanitize=${BN_SANITIZE})
@@ -37,12 +39,15 @@ function(bn_isa_sources)
   set_source_files_properties(${ARG_FILES} PROPERTIES COMPILE_OPTIONS "${flags}")
 endfunction()
 
-# What every test gets. Labels: serial (alone on the machine), cluster (starts processes), mpi,
-# bench, long (minutes; left out of the sanitizer stages of an ordinary run).
+# What every test gets. Its folder below tests/ is a label of its own: the suite. Others: serial
+# (alone on the machine), mpi, bench, long (minutes; not in the sanitizer stages of an ordinary run).
 function(bn_test_properties name timeout labels)
   if(NOT timeout)
     set(timeout 120)
   endif()
+  get_filename_component(suite ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  list(APPEND labels ${suite})
+  list(REMOVE_DUPLICATES labels)
   set(is_serial OFF)
   if("serial" IN_LIST labels OR "bench" IN_LIST labels)
     set(is_serial ON)

@@ -30,14 +30,13 @@ void bn_options_print_version(const bn_program *program)
 /* 4294967296 as "4G"; numbers that are no whole multiple keep all their digits. */
 static void bytes_text(uint64_t bytes, char *out, size_t size)
 {
-    static const char suffixes[] = "KMGT";
-    int unit = -1;
-    while (bytes != 0 && bytes % 1024 == 0 && unit < 3) {
+    static const char *const suffixes[] = {"", "K", "M", "G", "T"};
+    size_t unit = 0;
+    while (bytes != 0 && bytes % 1024 == 0 && unit + 1 < sizeof suffixes / sizeof suffixes[0]) {
         bytes /= 1024;
         unit++;
     }
-    snprintf(out, size, "%" PRIu64 "%.*s", bytes, unit >= 0 ? 1 : 0,
-             unit >= 0 ? &suffixes[unit] : "");
+    snprintf(out, size, "%" PRIu64 "%s", bytes, suffixes[unit]);
 }
 
 /* The value that the target holds now; false when it says nothing. */

@@ -42,6 +42,7 @@ passed=0 failed=0 skipped=0
 began=$SECONDS
 stage_times=()
 failures=()
+run_presets=()
 
 # stage NAME COMMAND...: runs, prints and remembers the time; a failing command is a failure.
 stage() {
@@ -85,14 +86,11 @@ count() {
         sub(/^.*#[0-9]+: /, ""); print $1 }' "$log")
 }
 
-# suites NAME: seconds per suite, a suite being the first word of the test's name.
+# suites NAME: ctest's own seconds per label; the folders of tests/ are labels.
 suites() {
-    awk '/^ *[0-9]+\/[0-9]+ Test +#/ {
-            seconds = $(NF - 1); sub(/^.*#[0-9]+: /, ""); split($1, word, /[_.-]/)
-            sum[word[1]] += seconds; n[word[1]]++ }
-        END { for (suite in sum)
-            printf "%9.1f s  %-14s %4d tests\n", sum[suite], suite, n[suite] }' \
-        "$logs/ctest-$1.log" | sort -rn
+    awk '/^Total Test time/ { on = 0 }
+        on && NF > 3 { printf "%9.1f s  %-14s %4d tests\n", $3, $1, substr($5, 2) }
+        /^Label Time Summary/ { on = 1 }' "$logs/ctest-$1.log" | sort -rn
 }
 
 # run_tests PRESET [ctest arguments]
@@ -108,24 +106,21 @@ run_tests() {
         failed=$((failed + 1))
         failures+=("$preset: ctest itself, exit $status")
     fi
-    echo "--- seconds per suite ($preset)"
-    suites "$preset"
+    run_presets+=("$preset")
     [ "$failed" = "$before" ]
 }
 
 stage "dependencies" ./deploy/install-deps.sh || exit 1
 
-# What an ordinary run leaves out of the repeated stages; --full leaves out nothing but timings.
+# What an ordinary run leaves out of the repeated stages. --full leaves out only timings and the
+# style, which is the same under every compiler.
 if [ $full = 1 ]; then
-    few=(-LE 'bench')
-    many=(-LE 'bench')
+    few=(-LE '^(tidy|bench)$')
+    many=(-LE '^(tidy|bench)$')
 else
-    few=(-LE 'bench|long|cluster|mpi|serial')
-    many=(-LE 'bench|long')
+    few=(-LE '^(tidy|bench|long|cluster|cli|mpi|serial)$')
+    many=(-LE '^(tidy|bench|long)$')
 fi
-# The style is the same under every compiler.
-few+=(-E '^tidy')
-many+=(-E '^tidy')
 
 stage "build: clang" build clang
 clang_is_built=$?
@@ -137,6 +132,10 @@ if stage "build: ASan+UBSan" build asan; then
 fi
 if stage "build: TSan" build tsan; then stage "tests, TSan" run_tests tsan "${many[@]}"; fi
 
+for preset in "${run_presets[@]+"${run_presets[@]}"}"; do
+    printf '\n=== seconds per suite (%s)\n' "$preset"
+    suites "$preset"
+done
 printf '\n=== seconds per stage\n'
 printf '%s\n' "${stage_times[@]}"
 printf '%6d s  in all\n' $((SECONDS - began))

@@ -242,9 +242,10 @@ static void test_processor_time_grows_with_work(void **state)
     (void)state;
     double before = bn_host_cpu_seconds();
     volatile uint64_t sum = 0;
+    assert_true(before >= 0.0);
     while (bn_host_cpu_seconds() < before + 0.02)
         for (uint64_t i = 0; i < 100000; i++)
-            sum += i;
+            sum = sum + i;
     assert_true(bn_host_cpu_seconds() >= before + 0.02);
 }
 
