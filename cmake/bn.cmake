@@ -10,7 +10,8 @@ if(BN_WERROR)
   target_compile_options(bn_flags INTERFACE -Werror)
 endif()
 if(BN_SANITIZE)
-  # What a sanitizer adds makes gcc warn of conversions that the plain builds do not have.
+  # What a sanitizer adds makes gcc warn of conversions that the plain builds do not have; so the
+  # sanitizer presets (and -O0, where intrinsics are macros) leave -Werror to the plain ones.
   target_compile_options(bn_flags INTERFACE -Wno-conversion -Wno-sign-conversion)
   target_compile_options(bn_flags INTERFACE -fsanitize=${BN_SANITIZE} -fno-sanitize-recover=all
     -fno-omit-frame-pointer)

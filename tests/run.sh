@@ -4,7 +4,7 @@
 #   ./tests/run.sh           the ordinary run, under 20 minutes on two cores
 #   ./tests/run.sh --full    also what does not fit into that
 #
-# Stages: the gcc, clang and -O0 builds without a warning; every test through ctest; the unit tests
+# Stages: the gcc and clang builds without a warning, and one at -O0; every test through ctest; the unit tests
 # as compiled by clang; ASan+UBSan; TSan (without MPI). All stages run, also after a failure. The
 # last lines give the time per suite and stage and what passed and failed; exit 1 if anything did.
 set -uo pipefail
