@@ -115,6 +115,16 @@ static bool fits(const problem *p, uint32_t stage, uint64_t fixed, uint32_t begi
     return memory == 0 || fixed + p->bytes[end] - p->bytes[begin] <= memory;
 }
 
+/* What a stage needs besides its layers: [0] when it has none, [1] when it has some. */
+static void fixed_bytes(const problem *p, uint32_t stage, uint64_t fixed[2])
+{
+    bn_stage_bytes none, one;
+    bn_model_stage_bytes(p->model, span_of(p, stage, 0, 0), p->limits, &none);
+    bn_model_stage_bytes(p->model, span_of(p, stage, 0, 1), p->limits, &one);
+    fixed[0] = total_bytes(&none);
+    fixed[1] = total_bytes(&one) - p->bytes[1];
+}
+
 /* The best value of stages 0 … `stage` holding layers [0, end), for every end. The value is the
  * slowest stage's time, or the sum of squares when is_even. Infinite when impossible. */
 static void solve_stage(problem *p, uint32_t stage, double limit, bool is_even, bool is_bounded)
@@ -123,8 +133,8 @@ static void solve_stage(problem *p, uint32_t stage, double limit, bool is_even, 
     double *after = p->best[1];
     uint16_t *choice = p->choice + (size_t)stage * (p->n_layers + 1);
     bool is_last = stage == p->n_workers - 1;
-    bn_stage_bytes empty;
-    bn_model_stage_bytes(p->model, span_of(p, stage, 0, 0), p->limits, &empty);
+    uint64_t fixed[2];
+    fixed_bytes(p, stage, fixed);
     for (uint32_t end = 0; end <= p->n_layers; end++) {
         after[end] = INFINITY;
         if (is_last && end != p->n_layers) continue;
@@ -133,7 +143,7 @@ static void solve_stage(problem *p, uint32_t stage, double limit, bool is_even, 
             double cost = cost_of(p, stage, begin, end);
             if (cost > limit) break;
             if (isinf(before[begin]) ||
-                (is_bounded && !fits(p, stage, total_bytes(&empty), begin, end)))
+                (is_bounded && !fits(p, stage, fixed[begin < end], begin, end)))
                 continue;
             double value = is_even ? before[begin] + cost * cost : fmax(before[begin], cost);
             if (value < after[end]) {

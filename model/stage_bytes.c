@@ -48,6 +48,7 @@ uint64_t bn_stage_bytes_weights(const bn_model *model, bn_stage_span span)
     uint64_t bytes = span.has_head ? bn_stage_bytes_head(model) : 0;
     for (uint32_t i = span.layer_begin; i < span.layer_end; i++)
         bytes += bn_stage_bytes_layer(model, i);
+    if (span.layer_begin < span.layer_end) bytes += norm_bytes(model->rope_freqs);
     return bytes;
 }
 
@@ -63,27 +64,66 @@ uint64_t bn_stage_bytes_kv(const bn_model_config *config, uint32_t n_layers,
     return bn_stage_bytes_kv_page(config) * limits->kv_pages * n_layers;
 }
 
-/* One step's arithmetic: residual, normed input, q, k, v, attention out, gate and up in f32 and
- * the widest of them as int8. */
+/* Whose the pages are. */
+static uint64_t kv_table_bytes(const bn_stage_limits *limits)
+{
+    uint64_t per_slot = (limits->context + BN_KV_PAGE_POSITIONS - 1) / BN_KV_PAGE_POSITIONS;
+    uint64_t n_entries = per_slot * limits->slots;
+    return rounded(n_entries * sizeof(void *)) + rounded(n_entries * sizeof(uint32_t)) +
+           rounded(limits->slots * 2 * sizeof(uint32_t)) +
+           2 * rounded(limits->kv_pages * sizeof(uint32_t));
+}
+
+uint32_t bn_stage_bytes_widest(const bn_model_config *c)
+{
+    return (uint32_t)max_u64(max_u64(c->hidden, (uint64_t)c->n_heads * c->head_size), c->ffn);
+}
+
+uint64_t bn_stage_bytes_cell(const bn_model_config *c, uint32_t context)
+{
+    uint64_t n_chunks = (context + BN_ATTENTION_CHUNK - 1) / BN_ATTENTION_CHUNK;
+    uint64_t group = c->n_heads / c->n_kv_heads;
+    return rounded(n_chunks * group * (c->head_size + 2ull) * sizeof(float));
+}
+
+/* One step's arithmetic: q, k, v, attention out, projected, gate and up in f32, angles, and the
+ * widest of them as int8. */
 static uint64_t scratch_bytes(const bn_model_config *c, uint64_t n_tokens)
 {
     uint64_t q_size = (uint64_t)c->n_heads * c->head_size;
     uint64_t kv_size = (uint64_t)c->n_kv_heads * c->head_size;
-    uint64_t widest = max_u64(max_u64(c->hidden, q_size), c->ffn);
-    return 2 * rounded(n_tokens * c->hidden * sizeof(float)) +
+    uint64_t half = c->head_size / 2;
+    return rounded(n_tokens * c->hidden * sizeof(float)) +
            2 * rounded(n_tokens * q_size * sizeof(float)) +
            2 * rounded(n_tokens * kv_size * sizeof(float)) +
-           2 * rounded(n_tokens * c->ffn * sizeof(float)) +
-           rounded(bn_q8_bytes((uint32_t)widest, (uint32_t)n_tokens)) +
+           2 * rounded(n_tokens * c->ffn * sizeof(float)) + rounded(half * sizeof(double)) +
+           2 * rounded(n_tokens * half * sizeof(float)) +
+           rounded(bn_q8_bytes(bn_stage_bytes_widest(c), (uint32_t)n_tokens)) +
            rounded(n_tokens * sizeof(float)) + rounded(n_tokens * sizeof(int32_t));
 }
 
-/* Per thread, the partial results of one head group over all chunks of a full context. */
-static uint64_t attention_bytes(const bn_model_config *c, const bn_stage_limits *limits)
+/* Attention cells, and one panel of the widest row for each thread. */
+static uint64_t thread_bytes(const bn_model_config *c, const bn_stage_limits *limits)
 {
-    uint64_t n_chunks = (limits->context + BN_ATTENTION_CHUNK - 1) / BN_ATTENTION_CHUNK;
-    uint64_t group = c->n_heads / c->n_kv_heads;
-    return rounded(n_chunks * group * (c->head_size + 2ull) * sizeof(float)) * limits->threads;
+    uint64_t n_cells = (uint64_t)limits->threads * BN_STAGE_CELLS_PER_THREAD;
+    uint64_t widest = bn_stage_bytes_widest(c);
+    uint64_t panel = rounded(BN_Q8_PANEL_TOKENS * widest * sizeof(float)) +
+                     rounded(bn_q8_panel_bytes((uint32_t)widest, BN_Q8_PANEL_TOKENS)) +
+                     rounded(BN_Q8_PANEL_TOKENS * sizeof(float)) +
+                     rounded(BN_Q8_PANEL_TOKENS * sizeof(int32_t));
+    return n_cells * bn_stage_bytes_cell(c, limits->context) +
+           rounded((n_cells + 1) * sizeof(uint32_t)) + limits->threads * panel;
+}
+
+static uint64_t head_buffer_bytes(const bn_model_config *c, const bn_stage_limits *limits)
+{
+    uint64_t n_lists = (uint64_t)BN_STAGE_LOGITS_TOKENS * limits->threads;
+    uint64_t n_rows = BN_STAGE_LOGITS_TOKENS;
+    return rounded(n_rows * c->hidden * sizeof(float)) +
+           rounded(n_rows * c->vocab * sizeof(float)) +
+           rounded(n_lists * BN_STAGE_CANDIDATES_MAX * (sizeof(uint32_t) + sizeof(float))) +
+           rounded(n_lists * sizeof(uint32_t)) +
+           BN_STAGE_LOGITS_QUEUED * rounded(c->vocab * sizeof(float));
 }
 
 uint64_t bn_stage_bytes_buffers(const bn_model *model, bn_stage_span span,
@@ -91,13 +131,12 @@ uint64_t bn_stage_bytes_buffers(const bn_model *model, bn_stage_span span,
 {
     const bn_model_config *c = &model->config;
     uint64_t n_tokens = limits->step_tokens;
-    uint64_t step = BN_STAGE_STEP_BYTES + rounded(n_tokens * c->hidden * sizeof(float));
-    uint64_t pages = (limits->context + BN_KV_PAGE_POSITIONS - 1) / BN_KV_PAGE_POSITIONS;
-    uint64_t bytes = step * limits->steps_in_flight + scratch_bytes(c, n_tokens) +
-                     attention_bytes(c, limits) +
-                     rounded((uint64_t)limits->context * c->head_size * sizeof(float)) +
-                     rounded(pages * limits->slots * sizeof(uint32_t));
-    if (span.has_head)
-        bytes += rounded((uint64_t)BN_STAGE_LOGITS_TOKENS * c->vocab * sizeof(float));
+    uint64_t frame = rounded(BN_STAGE_STEP_BYTES) + rounded(n_tokens * c->hidden * sizeof(float));
+    /* One frame more than steps, so that the next can arrive while all are under way. */
+    uint64_t bytes = frame * (limits->steps_in_flight + 1ull) +
+                     4 * rounded(n_tokens * sizeof(uint32_t)) + kv_table_bytes(limits);
+    if (span.layer_begin < span.layer_end)
+        bytes += scratch_bytes(c, n_tokens) + thread_bytes(c, limits);
+    if (span.has_head) bytes += head_buffer_bytes(c, limits);
     return bytes;
 }

@@ -15,7 +15,17 @@
 #define BN_STAGE_LOGITS_TOKENS 8u
 
 /* Header and entries of one step on a link. */
-#define BN_STAGE_STEP_BYTES 65536u
+#define BN_STAGE_STEP_BYTES (64u + 65536u)
+
+/* Cells of partial attention results, per thread: with fewer pairs of token and key/value head
+ * than cells, threads share the chunks of a pair. */
+#define BN_STAGE_CELLS_PER_THREAD 4u
+
+/* Candidates that a position may ask for. */
+#define BN_STAGE_CANDIDATES_MAX 256u
+
+/* All logits of a position on their way to the coordinator: rows waiting. */
+#define BN_STAGE_LOGITS_QUEUED 4u
 
 /* One linear layer packed as R16. */
 uint64_t bn_stage_bytes_linear(const bn_gguf_tensor *weight);
@@ -35,8 +45,14 @@ uint64_t bn_stage_bytes_kv_page(const bn_model_config *config);
 uint64_t bn_stage_bytes_kv(const bn_model_config *config, uint32_t n_layers,
                            const bn_stage_limits *limits);
 
-/* Step buffers, scratch of one step, attention partials, logits, rope and page tables. Does not
- * depend on the number of layers. */
+/* The widest row that is quantised. */
+uint32_t bn_stage_bytes_widest(const bn_model_config *config);
+
+/* One cell: a group of heads, all chunks of a full context. */
+uint64_t bn_stage_bytes_cell(const bn_model_config *config, uint32_t context);
+
+/* Step frames, scratch of one step, attention partials, page tables, logits. Depends on whether there are
+ * layers, not on how many. */
 uint64_t bn_stage_bytes_buffers(const bn_model *model, bn_stage_span span,
                                 const bn_stage_limits *limits);
 
