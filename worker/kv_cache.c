@@ -8,6 +8,7 @@
 
 #include "common/alloc.h"
 #include "common/log.h"
+#include "worker/reserve.h"
 
 #include <inttypes.h>
 
@@ -23,7 +24,6 @@ struct bn_kv_cache {
     size_t layer_elements; /* one layer in a page */
     size_t page_elements;
     uint16_t *memory;
-    size_t memory_bytes;
     uint16_t **tables; /* [slot][page] addresses */
     uint32_t *numbers; /* [slot][page] page numbers */
     slot_state *slots;
@@ -32,52 +32,39 @@ struct bn_kv_cache {
     uint32_t n_free;
 };
 
-static bn_status take(bn_arena *arena, size_t n, size_t size, void **out)
-{
-    size_t bytes;
-    if (!bn_mul_size(n, size, &bytes)) {
-        return bn_fail(BN_ERR_LIMIT, "KV-SIZE", "the cache's size overflows (%zu times %zu)", n,
-                       size);
-    }
-    return bn_arena_take(arena, bytes, out);
-}
-
-static bn_status take_parts(bn_kv_cache *cache, bn_arena *arena)
+static bn_status take_parts(bn_kv_cache *cache, bn_arena *page_arena, bn_arena *table_arena)
 {
     const bn_kv_cache_config *c = &cache->config;
     size_t n_entries = (size_t)c->n_slots * cache->pages_per_slot;
-    void *memory, *tables, *numbers, *slots, *references, *free_stack;
-    BN_TRY(take(arena, c->n_pages, cache->page_elements * sizeof(uint16_t), &memory));
-    BN_TRY(take(arena, n_entries, sizeof(uint16_t *), &tables));
-    BN_TRY(take(arena, n_entries, sizeof(uint32_t), &numbers));
-    BN_TRY(take(arena, c->n_slots, sizeof(slot_state), &slots));
-    BN_TRY(take(arena, c->n_pages, sizeof(uint32_t), &references));
-    BN_TRY(take(arena, c->n_pages, sizeof(uint32_t), &free_stack));
-    cache->memory = memory;
-    cache->memory_bytes = c->n_pages * cache->page_elements * sizeof(uint16_t);
-    cache->tables = tables;
-    cache->numbers = numbers;
-    cache->slots = slots;
-    cache->references = references;
-    cache->free_stack = free_stack;
-    return BN_OK;
+    bn_reserve pages = {.arena = page_arena};
+    cache->memory = bn_reserve_take(&pages, c->n_pages, cache->page_elements * sizeof(uint16_t));
+    bn_reserve reserve = {.arena = table_arena, .status = pages.status};
+    cache->tables = bn_reserve_take(&reserve, n_entries, sizeof *cache->tables);
+    cache->numbers = bn_reserve_take(&reserve, n_entries, sizeof *cache->numbers);
+    cache->slots = bn_reserve_take(&reserve, c->n_slots, sizeof *cache->slots);
+    cache->references = bn_reserve_take(&reserve, c->n_pages, sizeof *cache->references);
+    cache->free_stack = bn_reserve_take(&reserve, c->n_pages, sizeof *cache->free_stack);
+    return reserve.status;
 }
 
-bn_status bn_kv_cache_create(const bn_kv_cache_config *config, bn_arena *arena,
-                             bn_kv_cache **cache_out)
+bn_status bn_kv_cache_create(const bn_kv_cache_config *config, bn_arena *page_arena,
+                             bn_arena *table_arena, bn_kv_cache **cache_out)
 {
     BN_ASSERT(config->n_slots >= 1);
     BN_ASSERT(config->n_slots <= BN_SLOTS_MAX);
     BN_ASSERT(config->context >= 1);
-    void *memory;
-    BN_TRY(bn_arena_take(arena, sizeof(bn_kv_cache), &memory));
-    bn_kv_cache *cache = memory;
+    bn_kv_cache *cache = bn_alloc(1, sizeof *cache);
+    if (cache == NULL) return bn_fail(BN_ERR_NO_MEMORY, "KV-CREATE", "no memory for the cache");
     cache->config = *config;
     cache->pages_per_slot = (config->context + BN_KV_PAGE_POSITIONS - 1) / BN_KV_PAGE_POSITIONS;
     cache->head_elements = (size_t)BN_KV_PAGE_POSITIONS * config->head_size;
     cache->layer_elements = cache->head_elements * config->n_kv_heads * 2;
     cache->page_elements = cache->layer_elements * config->n_layers;
-    BN_TRY(take_parts(cache, arena));
+    bn_status status = take_parts(cache, page_arena, table_arena);
+    if (status != BN_OK) {
+        bn_free(cache);
+        return status;
+    }
 
     cache->n_free = config->n_pages;
     for (uint32_t i = 0; i < config->n_pages; i++) {
@@ -87,10 +74,9 @@ bn_status bn_kv_cache_create(const bn_kv_cache_config *config, bn_arena *arena,
     return BN_OK;
 }
 
-void bn_kv_cache_memory(const bn_kv_cache *cache, void **memory_out, size_t *bytes_out)
+void bn_kv_cache_destroy(bn_kv_cache *cache)
 {
-    *memory_out = cache->memory;
-    *bytes_out = cache->memory_bytes;
+    bn_free(cache);
 }
 
 static uint32_t *numbers_of(const bn_kv_cache *cache, uint32_t slot)

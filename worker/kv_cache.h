@@ -5,7 +5,8 @@
  * slots (a shared prefix). The coordinator is the only allocator: it sends commands, this module
  * executes them in order and refuses what the coordinator's own mirror would not allow.
  *
- * Memory:  everything is taken from the arena by _create; nothing is allocated afterwards.
+ * Memory:  pages and tables are taken from the arenas by _create; nothing is allocated
+ *          afterwards.
  * Threads: commands and _extend by one thread; views may be read by all between them.
  * Errors:  BN_ERR_BAD_MESSAGE naming slot and counts when a command or a position breaks the
  *          contract; the cache is unchanged by the command that was refused.
@@ -30,12 +31,10 @@ typedef struct bn_kv_cache_config {
     uint32_t context; /* positions that one slot may hold */
 } bn_kv_cache_config;
 
-/* The cache lives in `arena` and dies with it. */
-BN_CHECKED bn_status bn_kv_cache_create(const bn_kv_cache_config *config, bn_arena *arena,
-                                        bn_kv_cache **cache_out);
-
-/* The pages' memory, for whoever touches it first. */
-void bn_kv_cache_memory(const bn_kv_cache *cache, void **memory_out, size_t *bytes_out);
+/* Its pages live in one arena, its tables in the other (which may be the same). */
+BN_CHECKED bn_status bn_kv_cache_create(const bn_kv_cache_config *config, bn_arena *page_arena,
+                                        bn_arena *table_arena, bn_kv_cache **cache_out);
+void bn_kv_cache_destroy(bn_kv_cache *cache);
 
 BN_CHECKED bn_status bn_kv_cache_apply(bn_kv_cache *cache, const bn_kv_command *commands,
                                        uint32_t n_commands);

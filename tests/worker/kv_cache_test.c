@@ -132,7 +132,7 @@ static bn_kv_cache *make_cache(bn_arena **arena_out)
 {
     bn_kv_cache *cache;
     assert_int_equal(bn_arena_create("test", 1u << 20, arena_out), BN_OK);
-    assert_int_equal(bn_kv_cache_create(&config, *arena_out, &cache), BN_OK);
+    assert_int_equal(bn_kv_cache_create(&config, *arena_out, *arena_out, &cache), BN_OK);
     return cache;
 }
 
@@ -185,6 +185,7 @@ static void test_random_commands_match_brute_force(void **unused)
         }
     }
     assert_true(n_done > 1000 && n_refused > 1000);
+    bn_kv_cache_destroy(cache);
     bn_arena_destroy(arena);
 }
 
@@ -205,6 +206,7 @@ static void test_a_shared_page_may_be_written_once_it_is_owned_alone(void **unus
     assert_int_equal(bn_kv_cache_extend(cache, 0, 65, 1), BN_OK);
     assert_int_equal(bn_kv_cache_apply(cache, release, 1), BN_OK);
     assert_int_equal(bn_kv_cache_extend(cache, 0, 63, 1), BN_OK);
+    bn_kv_cache_destroy(cache);
     bn_arena_destroy(arena);
 }
 
@@ -217,10 +219,11 @@ static void test_a_stage_without_layers_counts_pages_all_the_same(void **unused)
     empty.n_layers = 0;
     const bn_kv_command alloc[] = {{.kind = BN_KV_ALLOC, .slot = 0, .count = 3}};
     assert_int_equal(bn_arena_create("test", 1u << 16, &arena), BN_OK);
-    assert_int_equal(bn_kv_cache_create(&empty, arena, &cache), BN_OK);
+    assert_int_equal(bn_kv_cache_create(&empty, arena, arena, &cache), BN_OK);
     assert_int_equal(bn_kv_cache_apply(cache, alloc, 1), BN_OK);
     assert_int_equal(bn_kv_cache_extend(cache, 0, 0, 192), BN_OK);
     assert_int_equal(bn_kv_cache_extend(cache, 0, 192, 1), BN_ERR_BAD_MESSAGE);
+    bn_kv_cache_destroy(cache);
     bn_arena_destroy(arena);
 }
 
