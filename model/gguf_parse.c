@@ -41,6 +41,11 @@ const char *bn_gguf_parse_type_name(bn_gguf_type type)
     return (unsigned)type < BN_GGUF_TYPE_COUNT ? type_names[type] : "unknown";
 }
 
+size_t bn_gguf_parse_type_bytes(bn_gguf_type type)
+{
+    return (unsigned)type < BN_GGUF_TYPE_COUNT ? type_bytes[type] : 0;
+}
+
 uint64_t bn_gguf_parse_u64(const uint8_t *bytes)
 {
     uint64_t value;

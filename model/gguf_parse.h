@@ -50,4 +50,7 @@ uint64_t bn_gguf_parse_find(const bn_gguf_index *index, uint64_t n, const char *
 
 const char *bn_gguf_parse_type_name(bn_gguf_type type);
 
+/* Bytes of a scalar; 0 for strings and arrays. */
+size_t bn_gguf_parse_type_bytes(bn_gguf_type type);
+
 #endif

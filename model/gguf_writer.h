@@ -1,0 +1,56 @@
+/* gguf_writer.h — a GGUF version 3 file, written front to back in bounded memory.
+ *
+ * Keys and the tensor table are gathered in memory, then the data is streamed. The file
+ * stands under a temporary name beside its place until _finish renames it, so a file under
+ * the right name is always whole.
+ *
+ * Memory:  header in memory; data is not kept.
+ * Threads: one.
+ * Errors:  the first error stays and is returned by _begin_data, _data and _finish; it names
+ *          the file and the cause (disk full, …).
+ */
+#ifndef BN_MODEL_GGUF_WRITER_H
+#define BN_MODEL_GGUF_WRITER_H
+
+#include "model/gguf.h"
+#include "model/text_list.h"
+
+typedef struct bn_gguf_writer bn_gguf_writer;
+
+/* Refuses a path that exists and is not a regular file. */
+BN_CHECKED bn_status bn_gguf_writer_create(const char *path, bn_gguf_writer **writer_out);
+
+/* Frees; removes the temporary file unless _finish has succeeded. */
+void bn_gguf_writer_destroy(bn_gguf_writer *writer);
+
+/* The temporary name, for a signal handler that must remove it. */
+const char *bn_gguf_writer_partial_path(const bn_gguf_writer *writer);
+
+void bn_gguf_writer_key_u32(bn_gguf_writer *writer, const char *key, uint32_t value);
+void bn_gguf_writer_key_f32(bn_gguf_writer *writer, const char *key, float value);
+void bn_gguf_writer_key_bool(bn_gguf_writer *writer, const char *key, bool value);
+void bn_gguf_writer_key_text(bn_gguf_writer *writer, const char *key, const char *value);
+void bn_gguf_writer_key_texts(bn_gguf_writer *writer, const char *key, const bn_text_list *texts);
+void bn_gguf_writer_key_i32s(bn_gguf_writer *writer, const char *key, const int32_t *values,
+                             uint64_t n);
+/* Key `index` of another file, as it stands there. */
+void bn_gguf_writer_key_copy(bn_gguf_writer *writer, const bn_gguf *file, uint64_t index);
+
+/* The next row of the tensor table; n_rows 0 makes a vector. */
+void bn_gguf_writer_tensor(bn_gguf_writer *writer, const char *name, uint32_t type, uint64_t n_cols,
+                           uint64_t n_rows);
+
+/* Writes the header and claims the disk space that the data will need. */
+BN_CHECKED bn_status bn_gguf_writer_begin_data(bn_gguf_writer *writer);
+
+/* Bytes that the whole file will have, known after _begin_data. */
+uint64_t bn_gguf_writer_file_bytes(const bn_gguf_writer *writer);
+
+/* Bytes of the tensors in table order; _end_tensor pads after each. */
+BN_CHECKED bn_status bn_gguf_writer_data(bn_gguf_writer *writer, const void *bytes, size_t n);
+BN_CHECKED bn_status bn_gguf_writer_end_tensor(bn_gguf_writer *writer);
+
+/* All is on disk and under its name. */
+BN_CHECKED bn_status bn_gguf_writer_finish(bn_gguf_writer *writer);
+
+#endif
