@@ -29,15 +29,30 @@
 #define BN_GGUF_ALIGNMENT_MAX (1u << 20)
 
 typedef enum bn_gguf_type {
-    BN_GGUF_U8, BN_GGUF_I8, BN_GGUF_U16, BN_GGUF_I16, BN_GGUF_U32, BN_GGUF_I32, BN_GGUF_F32,
-    BN_GGUF_BOOL, BN_GGUF_STRING, BN_GGUF_ARRAY, BN_GGUF_U64, BN_GGUF_I64, BN_GGUF_F64,
+    BN_GGUF_U8,
+    BN_GGUF_I8,
+    BN_GGUF_U16,
+    BN_GGUF_I16,
+    BN_GGUF_U32,
+    BN_GGUF_I32,
+    BN_GGUF_F32,
+    BN_GGUF_BOOL,
+    BN_GGUF_STRING,
+    BN_GGUF_ARRAY,
+    BN_GGUF_U64,
+    BN_GGUF_I64,
+    BN_GGUF_F64,
     BN_GGUF_TYPE_COUNT,
 } bn_gguf_type;
 
 /* Tensor types by their id in the file; those we do not compute with keep their id. */
 typedef enum bn_tensor_type {
-    BN_TENSOR_F32 = 0, BN_TENSOR_F16 = 1, BN_TENSOR_Q8_0 = 8, BN_TENSOR_Q6_K = 14,
-    BN_TENSOR_BF16 = 30, BN_TENSOR_I2_S = 36,
+    BN_TENSOR_F32 = 0,
+    BN_TENSOR_F16 = 1,
+    BN_TENSOR_Q8_0 = 8,
+    BN_TENSOR_Q6_K = 14,
+    BN_TENSOR_BF16 = 30,
+    BN_TENSOR_I2_S = 36,
 } bn_tensor_type;
 
 typedef struct bn_gguf_string {
@@ -83,12 +98,12 @@ bool bn_gguf_get_string(const bn_gguf *file, const char *key, bn_gguf_string *ou
 typedef struct bn_gguf_array {
     bn_gguf_type type; /* of the elements */
     uint64_t n;
-    const void *data; /* for scalar types: the elements, maybe unaligned */
+    const void *data;              /* for scalar types: the elements, maybe unaligned */
     const bn_gguf_string *strings; /* for BN_GGUF_STRING */
 } bn_gguf_array;
 
-bool bn_gguf_get_array(const bn_gguf *file, const char *key, bn_gguf_type type,
-                       bn_gguf_array *out, bn_status *status_out);
+bool bn_gguf_get_array(const bn_gguf *file, const char *key, bn_gguf_type type, bn_gguf_array *out,
+                       bn_status *status_out);
 
 /* Reads n bytes at `offset` of the file. A file that has shrunk is BN_ERR_BAD_FILE. */
 BN_CHECKED bn_status bn_gguf_read(const bn_gguf *file, uint64_t offset, size_t n, void *out);

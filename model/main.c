@@ -2,7 +2,7 @@
  *
  * Exit codes: 0 done, 1 failed, 2 bad usage.
  */
-#include "model/main.h"
+#include "model/command.h"
 
 #include "common/log.h"
 #include "common/version.h"
@@ -22,13 +22,13 @@ static const char usage[] =
     "\n"
     "'bitnet-model COMMAND --help' explains a command; --version tells the build.\n";
 
-void bn_main_print_version(void)
+void bn_command_print_version(void)
 {
     printf("bitnet-model %s (commit %s, protocol %d.%d, numerics %d)\n", BN_VERSION,
            bn_version_commit(), BN_PROTOCOL_MAJOR, BN_PROTOCOL_MINOR, BN_NUMERICS_VERSION);
 }
 
-bn_status bn_main_flush(void)
+bn_status bn_command_flush(void)
 {
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) return BN_OK;
@@ -45,7 +45,7 @@ static void fill_standard_streams(void)
 
 static int exit_code(bn_status status)
 {
-    if (status == BN_OK) status = bn_main_flush();
+    if (status == BN_OK) status = bn_command_flush();
     return status == BN_OK ? 0 : status == BN_ERR_BAD_ARGUMENT ? 2 : 1;
 }
 
@@ -56,10 +56,10 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     bn_log_init("model", BN_LOG_INFO);
     const char *command = argc > 1 ? argv[1] : "";
-    if (strcmp(command, "inspect") == 0) return exit_code(bn_main_inspect(argc - 1, argv + 1));
-    if (strcmp(command, "synth") == 0) return exit_code(bn_main_synth(argc - 1, argv + 1));
+    if (strcmp(command, "inspect") == 0) return exit_code(bn_command_inspect(argc - 1, argv + 1));
+    if (strcmp(command, "synth") == 0) return exit_code(bn_command_synth(argc - 1, argv + 1));
     if (strcmp(command, "--version") == 0) {
-        bn_main_print_version();
+        bn_command_print_version();
         return exit_code(BN_OK);
     }
     if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0) {

@@ -19,10 +19,10 @@
 typedef enum bn_plan_goal { BN_PLAN_DECODE, BN_PLAN_PREFILL } bn_plan_goal;
 
 typedef struct bn_plan_worker {
-    double bandwidth;  /* bytes per second, measured; 0: unknown, taken as equal */
-    double compute;    /* multiply-adds per second; 0: unknown */
-    uint64_t memory;   /* usable bytes; 0: unknown, not checked */
-    const char *name;  /* for messages */
+    double bandwidth; /* bytes per second, measured; 0: unknown, taken as equal */
+    double compute;   /* multiply-adds per second; 0: unknown */
+    uint64_t memory;  /* usable bytes; 0: unknown, not checked */
+    const char *name; /* for messages */
 } bn_plan_worker;
 
 typedef struct bn_plan_stage {

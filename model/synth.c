@@ -28,25 +28,29 @@
 #define Q6_K_BYTES 210u
 #define Q8_0_BYTES 34u
 
-/* clang-format off */
+/* bitnet.cpp's dummy models: as many key/value heads as heads. */
+#define DUMMY(name, n_layers, hidden, ffn, n_heads)                                                \
+    {                                                                                              \
+        name, "bitnet", n_layers, hidden, ffn, n_heads, n_heads, (hidden) / (n_heads), 32002,      \
+            2048, 1e4f, true, BN_TENSOR_F16                                                        \
+    }
+
 const bn_synth_shape bn_synth_shapes[] = {
-    /* name      arch            L   hidden  ffn  heads kv  hd  vocab  context rope     tied  head */
-    {"tiny",   "bitnet-b1.58",   4,   256,   512,  8,  2,  32,    512, 4096, 500000.0f, true, BN_TENSOR_F16},
-    {"2b-4t",  "bitnet-b1.58",  30,  2560,  6912, 20,  5, 128, 128256, 4096, 500000.0f, true, BN_TENSOR_F16},
-    {"125M",   "bitnet",        11,   768,  3072, 12, 12,  64,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"350M",   "bitnet",        24,  1024,  3072, 16, 16,  64,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"1B",     "bitnet",        24,  2048,  3584, 32, 32,  64,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"1.5B",   "bitnet",        28,  1536,  9216, 32, 32,  48,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"2.7B",   "bitnet",        24,  3072,  7680, 32, 32,  96,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"3.8B",   "bitnet",        24,  3840,  8192, 32, 32, 120,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"7B",     "bitnet",        32,  4096, 12032, 32, 32, 128,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"13B",    "bitnet",        40,  5120, 13824, 40, 40, 128,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"30B",    "bitnet",        60,  6656, 16384, 52, 52, 128,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"70B",    "bitnet",        80,  8192, 24576, 64, 64, 128,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
-    {"100B",   "bitnet",        72,  8192, 45568, 64, 64, 128,  32002, 2048, 10000.0f, true, BN_TENSOR_F16},
+    {"tiny", "bitnet-b1.58", 4, 256, 512, 8, 2, 32, 512, 4096, 5e5f, true, BN_TENSOR_F16},
+    {"2b-4t", "bitnet-b1.58", 30, 2560, 6912, 20, 5, 128, 128256, 4096, 5e5f, true, BN_TENSOR_F16},
+    DUMMY("125M", 11, 768, 3072, 12),
+    DUMMY("350M", 24, 1024, 3072, 16),
+    DUMMY("1B", 24, 2048, 3584, 32),
+    DUMMY("1.5B", 28, 1536, 9216, 32),
+    DUMMY("2.7B", 24, 3072, 7680, 32),
+    DUMMY("3.8B", 24, 3840, 8192, 32),
+    DUMMY("7B", 32, 4096, 12032, 32),
+    DUMMY("13B", 40, 5120, 13824, 40),
+    DUMMY("30B", 60, 6656, 16384, 52),
+    DUMMY("70B", 80, 8192, 24576, 64),
+    DUMMY("100B", 72, 8192, 45568, 64),
     {0},
 };
-/* clang-format on */
 
 const bn_synth_shape *bn_synth_shape_find(const char *name)
 {

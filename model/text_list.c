@@ -1,3 +1,4 @@
+/* text_list.c — bytes in one block, ends in another; both double. */
 #include "model/text_list.h"
 
 #include "common/alloc.h"

@@ -1,5 +1,5 @@
-/* main_synth.c — options of `synth`: a named shape, changed by whatever else is given. */
-#include "model/main.h"
+/* command_synth.c — options of `synth`: a named shape, changed by whatever else is given. */
+#include "model/command.h"
 
 #include "common/log.h"
 #include "common/options.h"
@@ -110,7 +110,7 @@ static bn_status parse(int argc, char **argv, synth_options *o, bn_options_resul
                     "  bitnet-model synth a.gguf --arch llama --layers 4 --hidden 512 --ffn 1024 "
                     "--heads 8 --kv-heads 2 --vocab 1000 --untied --head q8_0\n",
         .tables = tables,
-        .print_version = bn_main_print_version,
+        .print_version = bn_command_print_version,
     };
     BN_TRY(bn_options_parse(program, argc, argv, result));
     if (!result->is_done && result->n_positionals != 1)
@@ -224,7 +224,7 @@ static bn_status write_model(const synth_options *o, bn_synth_job *job)
     return status;
 }
 
-bn_status bn_main_synth(int argc, char **argv)
+bn_status bn_command_synth(int argc, char **argv)
 {
     synth_options o = {.seed = 1};
     bn_options_result result;
@@ -237,7 +237,7 @@ bn_status bn_main_synth(int argc, char **argv)
     job.path = result.positionals[0];
     job.seed = o.seed;
     BN_TRY(write_model(&o, &job));
-    bn_status status = bn_main_flush();
+    bn_status status = bn_command_flush();
     if (status != BN_OK) unlink(job.path); /* who asked was not told: leave nothing */
     return status;
 }

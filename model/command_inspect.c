@@ -1,5 +1,5 @@
-/* main_inspect.c — options of `inspect`, and the order in which a file is looked at. */
-#include "model/main.h"
+/* command_inspect.c — options of `inspect`, and the order in which a file is looked at. */
+#include "model/command.h"
 
 #include "common/alloc.h"
 #include "common/log.h"
@@ -66,7 +66,7 @@ static bn_status parse(int argc, char **argv, inspect_options *o, bn_options_res
         .examples = "  bitnet-model inspect model.gguf\n"
                     "  bitnet-model inspect model.gguf --stages 4 --context 4096 --slots 8\n",
         .tables = tables,
-        .print_version = bn_main_print_version,
+        .print_version = bn_command_print_version,
     };
     BN_TRY(bn_options_parse(program, argc, argv, result));
     if (!result->is_done && result->n_positionals != 1)
@@ -138,7 +138,7 @@ static bn_status open_any(const char *path, const inspect_options *o, bn_model *
     return BN_OK;
 }
 
-bn_status bn_main_inspect(int argc, char **argv)
+bn_status bn_command_inspect(int argc, char **argv)
 {
     inspect_options o = {.slots = 1, .step_tokens = STEP_TOKENS, .threads = 1};
     bn_options_result result;
