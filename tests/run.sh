@@ -4,9 +4,10 @@
 #   ./tests/run.sh           the ordinary run, under 20 minutes on two cores
 #   ./tests/run.sh --full    also what does not fit into that
 #
-# Stages: the gcc and clang builds without a warning, and one at -O0; every test through ctest; the unit tests
-# as compiled by clang; ASan+UBSan; TSan (without MPI). All stages run, also after a failure. The
-# last lines give the time per suite and stage and what passed and failed; exit 1 if anything did.
+# Stages: the gcc and clang builds without a warning, and one at -O0; every test through ctest; the
+# unit tests as compiled by clang; ASan+UBSan; TSan (without MPI). All stages run, also after a
+# failure. The last lines give the time per suite and stage and what passed and failed; exit 1 if
+# anything did.
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,7 +18,7 @@ case "${1:-}" in
 "") ;;
 --full) full=1 ;;
 -h | --help)
-    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
     ;;
 *)
