@@ -41,7 +41,7 @@ function(bn_isa_sources)
 endfunction()
 
 # What every test gets. Its folder below tests/ is a label of its own: the suite. Others: serial
-# (alone on the machine), mpi, bench, long (minutes; not in the sanitizer stages of an ordinary run).
+# (alone on the machine), mpi, bench, long (not in the sanitizer stages of an ordinary run).
 function(bn_test_properties name timeout labels)
   if(NOT timeout)
     set(timeout 120)
