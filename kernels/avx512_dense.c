@@ -96,7 +96,7 @@ INLINE void widen_row(bn_dense_type type, const uint8_t *row, uint32_t n_cols, f
             _mm512_storeu_ps(out + c + 16 * u, widen_16(type, row, u));
         row += block_bytes(type);
     }
-    if (c < n_cols) {
+    if (step == 16 && c < n_cols) {
         __mmask16 rest = first_lanes(n_cols - c);
         _mm512_mask_storeu_ps(out + c, rest, widen_first(type, row, rest));
     }
@@ -158,7 +158,7 @@ INLINE void dense_tile(bn_dense_type type, int n, const bn_dense *w, uint32_t ro
             }
         }
     }
-    if (c < w->n_cols) {
+    if (step == 16 && c < w->n_cols) {
         __mmask16 rest = first_lanes(w->n_cols - c);
         UNROLL
         for (int r = 0; r < ROWS; r++) {

@@ -6,20 +6,11 @@
 #define BN_KERNELS_AVX512_LANES_H
 
 #include "kernels/exp_f32.h"
+#include "kernels/unroll.h"
 
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* Full unrolling of the short loop that follows: arrays of accumulators must become registers.
- * gcc leaves them on the stack without it; clang takes a count that is not the trip count amiss. */
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 
 /* The first n lanes, n ≤ 16. */
 INLINE __mmask16 first_lanes(size_t n)

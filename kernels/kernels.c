@@ -36,7 +36,8 @@ static const bn_kernels *x86_table(bn_isa isa)
     uint32_t wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
     bool has_avx512 = has_avx2 && (b7 & wanted) == wanted && (c7 & bit_AVX512VNNI) != 0 &&
                       (xcr0 & XCR0_AVX512) == XCR0_AVX512;
-    return isa == BN_ISA_AVX512 && has_avx512 ? &bn_kernels_avx512 : NULL;
+    if (isa == BN_ISA_AVX2) return has_avx2 ? &bn_kernels_avx2 : NULL;
+    return has_avx512 ? &bn_kernels_avx512 : NULL;
 }
 #else
 static const bn_kernels *x86_table(bn_isa isa)

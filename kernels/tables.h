@@ -11,6 +11,7 @@
 extern const bn_kernels bn_kernels_scalar;
 
 #ifdef BN_KERNELS_X86
+extern const bn_kernels bn_kernels_avx2;   /* AVX2, FMA, F16C */
 extern const bn_kernels bn_kernels_avx512; /* AVX-512 F, BW, VL, DQ, VNNI */
 #endif
 
