@@ -15,6 +15,7 @@
 #define BN_PROTO_CHANNEL_H
 
 #include "common/status.h"
+#include "proto/cluster_key.h"
 #include "proto/wire.h"
 
 #include <stdbool.h>
@@ -23,23 +24,16 @@
 
 #define BN_PEER_ID_MAX 16u
 #define BN_RAW_FRAME_MAX (4u * (1u << 20)) /* all logits of the largest vocabulary */
-#define BN_CLUSTER_KEY_CHARS 40u           /* Z85 */
 
 typedef struct bn_peer {
     uint8_t id[BN_PEER_ID_MAX];
     uint32_t n;
 } bn_peer;
 
-/* The cluster's key pair, from a key file; all zero: none. */
-typedef struct bn_cluster_key {
-    bool is_set;
-    char public_key[BN_CLUSTER_KEY_CHARS + 1], secret_key[BN_CLUSTER_KEY_CHARS + 1];
-} bn_cluster_key;
-
-/* Refuses a file that others may read or write (mode) and names it. */
-BN_CHECKED bn_status bn_cluster_key_read(const char *path, bn_cluster_key *key_out);
-/* Makes a new pair in a new file of mode 0600; an existing file is refused. */
-BN_CHECKED bn_status bn_cluster_key_write(const char *path);
+/* The mathematics of cluster_key.h: a new random pair; whether the public key belongs to the secret
+ * one. */
+BN_CHECKED bn_status bn_channel_make_key_pair(bn_cluster_key *key_out);
+bool bn_channel_is_key_pair(const bn_cluster_key *key);
 
 typedef struct bn_channel bn_channel;
 

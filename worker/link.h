@@ -14,13 +14,12 @@
 #ifndef BN_WORKER_LINK_H
 #define BN_WORKER_LINK_H
 
+#include "proto/link_header.h"
 #include "proto/wire.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define BN_LINK_HEADER_BYTES 64u
 
 typedef struct bn_link_frame {
     uint8_t *head; /* BN_LINK_HEADER_BYTES + BN_ENVELOPE_MAX: the link's header, then the step */
