@@ -74,8 +74,7 @@ static const bn_chat_template templates[] = {
 
 const char *const bn_chat_template_names[] = {"auto", "none", "2b-4t", "llama-3", "falcon3", NULL};
 
-/* Hashes of published texts, with white space at both ends dropped, CR LF as LF and the two
- * characters \n as a newline (files differ in how often they escaped it). */
+/* Published texts, by bn_chat_template_hash. */
 static const struct known {
     bn_hash128 hash;
     const char *name;
@@ -111,32 +110,38 @@ static bool is_blank(char c)
 }
 
 /* Into `out`, which has room for n bytes; returns the length. */
-static size_t normalise(bn_gguf_string text, char *out)
+static size_t normalise(const char *text, size_t n, char *out)
 {
-    size_t begin = 0, end = text.n, n_out = 0;
-    while (begin < end && is_blank(text.bytes[begin]))
+    size_t begin = 0, end = n, n_out = 0;
+    while (begin < end && is_blank(text[begin]))
         begin++;
-    while (end > begin && is_blank(text.bytes[end - 1]))
+    while (end > begin && is_blank(text[end - 1]))
         end--;
     for (size_t i = begin; i < end; i++) {
-        char c = text.bytes[i];
-        char next = i + 1 < end ? text.bytes[i + 1] : '\0';
-        bool is_newline = (c == '\r' && next == '\n') || (c == '\\' && next == 'n');
+        char next = i + 1 < end ? text[i + 1] : '\0';
+        bool is_newline = (text[i] == '\r' && next == '\n') || (text[i] == '\\' && next == 'n');
+        out[n_out++] = is_newline ? '\n' : text[i];
         if (is_newline) i++;
-        out[n_out++] = is_newline ? '\n' : c;
     }
     return n_out;
 }
 
-static const char *name_of_text(bn_gguf_string text)
+bn_status bn_chat_template_hash(const char *text, size_t n, bn_hash128 *hash_out)
 {
-    char *normal = bn_alloc(text.n + 1, 1);
-    if (normal == NULL) return NULL;
-    bn_hash128 hash = bn_hash128_of(normal, normalise(text, normal));
+    char *normal = bn_alloc(n + 1, 1);
+    if (normal == NULL)
+        return bn_fail(BN_ERR_NO_MEMORY, "CHAT-TEMPLATE", "no memory for a template of %zu bytes",
+                       n);
+    *hash_out = bn_hash128_of(normal, normalise(text, n, normal));
     bn_free(normal);
+    return BN_OK;
+}
+
+const bn_chat_template *bn_chat_template_of_hash(bn_hash128 hash)
+{
     for (size_t i = 0; i < sizeof known_texts / sizeof *known_texts; i++) {
         if (known_texts[i].hash.low == hash.low && known_texts[i].hash.high == hash.high)
-            return known_texts[i].name;
+            return bn_chat_template_find(known_texts[i].name);
     }
     return NULL;
 }
@@ -162,23 +167,26 @@ const bn_chat_template *bn_chat_template_detect(const bn_gguf *file, const bn_to
 {
     bn_status status = BN_OK;
     bn_gguf_string text;
-    /* A key of another type has been reported by the read itself. */
+    bn_hash128 hash;
+    /* What fails here has been reported where it failed, and means a template that is not known. */
     if (!bn_gguf_get_string(file, KEY_TEMPLATE, &text, &status)) return NONE;
-    const char *name = name_of_text(text);
-    if (name == NULL) {
+    if (bn_chat_template_hash(text.bytes, text.n, &hash) != BN_OK) return NONE;
+    const bn_chat_template *chat = bn_chat_template_of_hash(hash);
+    if (chat == NULL) {
+        char digits[33];
+        bn_hash128_text(hash, digits);
         bn_log_warn("CHAT-TEMPLATE",
-                    "%s: the text of key " KEY_TEMPLATE " is not one that is known here; messages "
-                    "are sent as they are (choose one with --chat-template)",
-                    bn_gguf_path(file));
+                    "%s: the text of key " KEY_TEMPLATE " (hash %s) is not one that is known here; "
+                    "messages are sent as they are (choose one with --chat-template)",
+                    bn_gguf_path(file), digits);
         return NONE;
     }
-    const bn_chat_template *chat = bn_chat_template_find(name);
     const char *missing = missing_marker(chat, tokenizer);
     if (missing != NULL) {
         bn_log_warn("CHAT-TEMPLATE",
                     "%s: the text of key " KEY_TEMPLATE " is the template %s, but the vocabulary "
                     "has no token %s; messages are sent as they are",
-                    bn_gguf_path(file), name, missing);
+                    bn_gguf_path(file), chat->name, missing);
         return NONE;
     }
     return chat;

@@ -10,6 +10,7 @@
 #ifndef BN_COORDINATOR_CHAT_TEMPLATE_H
 #define BN_COORDINATOR_CHAT_TEMPLATE_H
 
+#include "common/hash.h"
 #include "coordinator/tokenizer.h"
 
 typedef enum bn_chat_role { BN_CHAT_SYSTEM, BN_CHAT_USER, BN_CHAT_ASSISTANT } bn_chat_role;
@@ -31,6 +32,13 @@ const bn_chat_template *bn_chat_template_find(const char *name);
 /* The template that the file's `tokenizer.chat_template` text is known to mean; "none" otherwise,
  * with a warning when the file has a text that is not known. */
 const bn_chat_template *bn_chat_template_detect(const bn_gguf *file, const bn_tokenizer *tokenizer);
+
+/* The hash by which a text is known: of the text with white space at both ends dropped, CR LF as LF
+ * and the two characters \n as a newline (files differ in how often they escaped it). */
+BN_CHECKED bn_status bn_chat_template_hash(const char *text, size_t n, bn_hash128 *hash_out);
+
+/* NULL when no known text has this hash. */
+const bn_chat_template *bn_chat_template_of_hash(bn_hash128 hash);
 
 const char *bn_chat_template_name(const bn_chat_template *chat);
 

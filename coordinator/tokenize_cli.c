@@ -5,6 +5,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/options.h"
+#include "coordinator/pretokenizer.h"
 #include "coordinator/tokenizer.h"
 
 #include <errno.h>
@@ -155,7 +156,7 @@ static bn_status detokenize(const settings *wanted)
     return status;
 }
 
-/* Parses, then runs `command`. A name that no file can make right is bad usage. */
+/* Parses, then runs `command`. */
 static int run(const bn_program *program, int argc, char **argv, const settings *wanted,
                bn_status (*command)(const settings *wanted))
 {
@@ -173,6 +174,11 @@ static int run(const bn_program *program, int argc, char **argv, const settings 
     }
     /* A reader that has gone is an error of ours to report, not a silent death. */
     signal(SIGPIPE, SIG_IGN);
+    if (wanted->pre != NULL && bn_pretokenizer_find(wanted->pre, strlen(wanted->pre)) == NULL) {
+        bn_options_usage_error(program, "unknown --pre '%s'; known are %s", wanted->pre,
+                               BN_PRETOKENIZER_NAMES);
+        return EXIT_USAGE;
+    }
     return command(wanted) == BN_OK ? EXIT_DONE : EXIT_FAILED;
 }
 
