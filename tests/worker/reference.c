@@ -272,17 +272,25 @@ static double half_unit(double x)
     return ldexp(1.0, exponent - 10);
 }
 
-/* Rounds x to F16, or takes what was chosen. */
-static double round_to_half(double x, const uint16_t *chosen, bn_reference_choices *choices)
+/* Rounds a key or value to F16, or takes what was chosen. */
+static void round_to_half(double *x, uint32_t n, const uint16_t *chosen,
+                          bn_reference_choices *choices)
 {
-    double unit = half_unit((double)(float)x);
-    double y = fmin(65504.0, fmax(-65504.0, unit * nearbyint((double)(float)x / unit)));
-    if (!chosen) return y;
-    double given = half_value((const uint8_t *)chosen);
-    choices->worst_half = fmax(choices->worst_half, fabs(x - given) / unit);
-    choices->n++;
-    choices->n_flips += given != y;
-    return given;
+    double largest = 0.0, excess = 0.0;
+    for (uint32_t i = 0; i < n; i++) {
+        double unit = half_unit((double)(float)x[i]);
+        double y = fmin(65504.0, fmax(-65504.0, unit * nearbyint((double)(float)x[i] / unit)));
+        if (choices) {
+            double given = half_value((const uint8_t *)&chosen[i]);
+            largest = fmax(largest, fabs(x[i]));
+            excess = fmax(excess, fabs(x[i] - given) - unit / 2.0);
+            choices->n++;
+            choices->n_flips += given != y;
+            y = given;
+        }
+        x[i] = y;
+    }
+    if (choices) choices->worst_half = fmax(choices->worst_half, excess / largest);
 }
 
 static void norm(const bn_reference *r, const double *x, const double *weight, uint32_t n,
@@ -389,10 +397,8 @@ static void attention_block(bn_reference *r, reference_layer *layer, uint32_t po
     linear(&layer->v, code, s, v);
     rope(r, q, r->heads, position);
     rope(r, k, r->kv_heads, position);
-    for (uint32_t i = 0; i < kv; i++) {
-        k[i] = round_to_half(k[i], choices ? &choices->key[i] : NULL, choices);
-        v[i] = round_to_half(v[i], choices ? &choices->value[i] : NULL, choices);
-    }
+    round_to_half(k, kv, choices ? choices->key : NULL, choices);
+    round_to_half(v, kv, choices ? choices->value : NULL, choices);
     attend(r, layer, q, position, r->scratch[4], out);
     norm(r, out, layer->attn_sub_norm, r->shape.attention, h);
     s = quantise(h, r->shape.attention, code, choices, 1);

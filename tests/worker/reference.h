@@ -28,7 +28,8 @@ typedef struct bn_reference_choices {
     const int8_t *codes[BN_REFERENCE_QUANTISATIONS];
     const uint16_t *key, *value; /* F16, [kv_heads][head_size], after RoPE */
     double worst_code;   /* out: largest distance of a value from its code; 0.5 is an edge */
-    double worst_half;   /* out: the same for keys and values, in units of their last place */
+    double worst_half;   /* out: how far keys and values lie beyond half a unit of the F16's last
+                          * place, at most, as a part of the row's largest element */
     uint32_t n, n_flips; /* out, counting up: choices, and those that are not the reference's */
 } bn_reference_choices;
 
