@@ -1,9 +1,8 @@
 /* scheduler.c — micro-batches first, then prompts.
  *
  * A step is filled under many budgets at once (entries, tokens, wanted positions, exact ids,
- * candidates, bytes of the result and of raw logits); an entry that does not fit waits for the
- * next step. Continued sequences are looked through from where the last step stopped, so none
- * starves.
+ * candidates, bytes of raw logits); an entry that does not fit waits for the next step. Continued
+ * sequences are looked through from where the last step stopped, so none starves.
  */
 #include "coordinator/scheduler.h"
 
@@ -13,12 +12,6 @@
 
 #include <string.h>
 
-/* What a result may take of its envelope, and what one position, candidate and exact logit take
- * of it at most (field tags and varints included). */
-#define RESULT_BYTES_MAX 60000u
-#define POSITION_BYTES 64u
-#define CANDIDATE_BYTES 10u
-#define EXACT_BYTES 5u
 #define RAW_BYTES_MAX (64u << 20) /* raw logits of one step */
 #define PREFILL_CHUNK_AUTO_MIN 16u
 
@@ -53,7 +46,7 @@ struct bn_scheduler {
 
 /* What is left of a step's budgets. */
 typedef struct budget {
-    uint32_t tokens, wanted, ids, candidates, result_bytes, raw_positions;
+    uint32_t tokens, wanted, ids, candidates, raw_positions;
 } budget;
 
 bn_status bn_scheduler_create(const bn_scheduler_config *config, bn_scheduler **scheduler_out)
@@ -128,24 +121,38 @@ void bn_scheduler_remove(bn_scheduler *scheduler, bn_sequence *sequence)
     sequence->is_added = sequence->has_slot = false;
 }
 
-void bn_scheduler_truncate(bn_scheduler *scheduler, bn_sequence *sequence, uint32_t n_tokens)
+void bn_scheduler_forget(bn_scheduler *scheduler, bn_sequence *sequence)
 {
-    BN_ASSERT(sequence->steps_in_flight == 0 && n_tokens <= sequence->n_tokens);
-    sequence->n_tokens = n_tokens;
-    sequence->is_paused = false;
-    if (sequence->n_prompt > n_tokens) sequence->n_prompt = n_tokens;
-    if (sequence->n_scheduled <= n_tokens) return;
-    sequence->n_scheduled = sequence->n_returned = n_tokens;
-    if (!sequence->has_slot) return;
-    bn_kv_command command;
-    bn_kv_pages_truncate(&scheduler->pages, sequence->slot, n_tokens, &command);
-    push_pending(scheduler, &command);
+    sequence->steps_in_flight = 0;
+    scheduler->n_flights = 0;
+    bn_scheduler_remove(scheduler, sequence);
 }
 
 void bn_scheduler_pause(bn_scheduler *scheduler, bn_sequence *sequence)
 {
     (void)scheduler;
     sequence->is_paused = true;
+}
+
+void bn_scheduler_resume(bn_scheduler *scheduler, bn_sequence *sequence)
+{
+    (void)scheduler;
+    sequence->is_paused = false;
+}
+
+void bn_scheduler_rewind(bn_scheduler *scheduler, bn_sequence *sequence, uint32_t n_computed,
+                         uint32_t n_tokens)
+{
+    BN_ASSERT(sequence->steps_in_flight == 0);
+    BN_ASSERT(n_tokens <= sequence->n_tokens && n_computed <= n_tokens);
+    sequence->n_tokens = n_tokens;
+    if (sequence->n_prompt > n_tokens) sequence->n_prompt = n_tokens;
+    if (sequence->n_scheduled <= n_computed) return;
+    sequence->n_scheduled = sequence->n_returned = n_computed;
+    if (!sequence->has_slot) return;
+    bn_kv_command command;
+    bn_kv_pages_truncate(&scheduler->pages, sequence->slot, n_computed, &command);
+    push_pending(scheduler, &command);
 }
 
 uint32_t bn_scheduler_in_flight(const bn_scheduler *scheduler)
@@ -195,11 +202,6 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-static uint32_t result_bytes(const bn_wants *wants, uint32_t n_ids)
-{
-    return POSITION_BYTES + wants->n_best * CANDIDATE_BYTES + n_ids * EXACT_BYTES;
-}
-
 /* How many wanted positions of this kind still fit. */
 static uint32_t wanted_that_fit(const budget *left, const bn_wants *wants, uint32_t n_ids)
 {
@@ -207,7 +209,7 @@ static uint32_t wanted_that_fit(const budget *left, const bn_wants *wants, uint3
     if (n_ids > 0) n = least(n, left->ids / n_ids);
     if (wants->n_best > 0) n = least(n, left->candidates / wants->n_best);
     if (wants->wants_all) n = least(n, left->raw_positions);
-    return least(n, left->result_bytes / result_bytes(wants, n_ids));
+    return n;
 }
 
 static void add_ids(bn_step *step, bn_step_entry *entry, const bn_wants *wants)
@@ -273,7 +275,6 @@ static uint32_t add_entry(bn_scheduler *scheduler, bn_step *step, flight *flown,
     left->wanted -= n_wanted;
     left->ids -= n_wanted * n_ids;
     left->candidates -= n_wanted * wants->n_best;
-    left->result_bytes -= n_wanted * result_bytes(wants, n_ids);
     if (wants->wants_all) left->raw_positions -= n_wanted;
     sequence->n_scheduled += n;
     sequence->steps_in_flight++;
@@ -346,7 +347,6 @@ bool bn_scheduler_next(bn_scheduler *scheduler, bn_step *step_out)
         .wanted = BN_STEP_WANTED_MAX,
         .ids = BN_STEP_IDS_MAX,
         .candidates = BN_STEP_CANDIDATES_MAX,
-        .result_bytes = RESULT_BYTES_MAX,
         .raw_positions = RAW_BYTES_MAX / (4 * config->vocab),
     };
     step_out->epoch = 0;
@@ -371,6 +371,7 @@ bool bn_scheduler_next(bn_scheduler *scheduler, bn_step *step_out)
     counts->in_flight_sum += scheduler->n_flights;
     if (scheduler->n_flights > counts->in_flight_max) counts->in_flight_max = scheduler->n_flights;
     if (step_out->n_entries > counts->entries_max) counts->entries_max = step_out->n_entries;
+    if (step_out->n_tokens > counts->tokens_max) counts->tokens_max = step_out->n_tokens;
     return true;
 }
 

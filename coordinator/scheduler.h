@@ -35,7 +35,7 @@ typedef struct bn_scheduler_counts {
     uint64_t steps, tokens; /* sent */
     uint64_t in_flight_sum; /* over steps, each counted with itself: ÷ steps is the average */
     uint32_t in_flight_max;
-    uint32_t entries_max;
+    uint32_t entries_max, tokens_max; /* of one step */
 } bn_scheduler_counts;
 
 typedef struct bn_scheduler bn_scheduler;
@@ -53,11 +53,17 @@ BN_CHECKED bn_status bn_scheduler_add(bn_scheduler *scheduler, bn_sequence *sequ
 /* Gives the slot back. The sequence has no step in flight. */
 void bn_scheduler_remove(bn_scheduler *scheduler, bn_sequence *sequence);
 
-/* Forgets the log from n_tokens on. The sequence has no step in flight. */
-void bn_scheduler_truncate(bn_scheduler *scheduler, bn_sequence *sequence, uint32_t n_tokens);
+/* The same when the cluster has failed: whatever is in flight never comes back. */
+void bn_scheduler_forget(bn_scheduler *scheduler, bn_sequence *sequence);
 
-/* Stops scheduling the rest of the log (after an abort) until the log is truncated. */
+/* Nothing more of the log is scheduled until _resume. */
 void bn_scheduler_pause(bn_scheduler *scheduler, bn_sequence *sequence);
+void bn_scheduler_resume(bn_scheduler *scheduler, bn_sequence *sequence);
+
+/* Forgets the log from n_tokens on and what was computed from n_computed on (≤ n_tokens). The
+ * sequence has no step in flight. */
+void bn_scheduler_rewind(bn_scheduler *scheduler, bn_sequence *sequence, uint32_t n_computed,
+                         uint32_t n_tokens);
 
 /* Fills the next step (all but its epoch); false: nothing can be sent now. */
 bool bn_scheduler_next(bn_scheduler *scheduler, bn_step *step_out);

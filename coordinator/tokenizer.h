@@ -66,8 +66,8 @@ typedef struct bn_detokenizer {
     const bn_tokenizer *tokenizer;
     char held[4]; /* an unfinished character */
     uint32_t n_held;
-    bool is_start;        /* SPM drops the leading space of the first piece */
-    bool prints_special;  /* control tokens as their text instead of nothing */
+    bool is_start;       /* SPM drops the leading space of the first piece */
+    bool prints_special; /* control tokens as their text instead of nothing */
 } bn_detokenizer;
 
 void bn_detokenizer_init(bn_detokenizer *detokenizer, const bn_tokenizer *tokenizer,

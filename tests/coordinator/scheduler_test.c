@@ -365,7 +365,8 @@ static void test_an_aborted_turn_is_forgotten(void **state)
     while (the_load.n_in_flight > 0)
         receive(&the_load);
     assert_false(bn_scheduler_next(the_load.scheduler, &the_load.in_flight[0]));
-    bn_scheduler_truncate(the_load.scheduler, sequence, 10);
+    bn_scheduler_rewind(the_load.scheduler, sequence, 10, 10);
+    bn_scheduler_resume(the_load.scheduler, sequence);
     assert_int_equal(sequence->n_tokens, 10);
     sequence->n_prompt = 10;
     uint32_t more[90] = {0};

@@ -69,8 +69,8 @@ BANNED = [
     (CALL.format("(?:strtok|gmtime|localtime|asctime|ctime)"), r"", "the _r form"),
     (CALL.format("assert"), r"", "BN_ASSERT"),
     (CALL.format("(?:exit|quick_exit)"), CLI, "a returned bn_status"),
-    # A signal handler has no caller to return a status to.
-    (CALL.format("_exit"), CLI + r"|worker/map_guard\.c", "a returned bn_status"),
+    # A signal handler and a forked child have no caller to return a status to.
+    (CALL.format("_exit"), CLI + r"|worker/map_guard\.c|coordinator/local\.c", "a returned bn_status"),
     (CALL.format("abort"), r"common/(status|alloc)\.c", "BN_ASSERT"),
     (CALL.format("(?:printf|vprintf|puts|putchar)"), CLI, "bn_log, or a file of the command line"),
 ]
