@@ -85,19 +85,27 @@ static void add_stop(bn_tokenizer *tokenizer, uint32_t id)
     tokenizer->stops[tokenizer->n_stops++] = id;
 }
 
-/* Published files mark some of these as ordinary text; whoever could write them could end or
- * forge a turn, so they are control tokens here, as in llama.cpp. */
-static void add_usual_stops(bn_tokenizer *tokenizer)
+/* Tokens that end a turn, and then those that begin one. Published files mark some of them as text
+ * or as user-defined; whoever could write them could end or forge a turn, so they are control
+ * tokens here (llama.cpp does so with those that end one). */
+static void secure_turn_tokens(bn_tokenizer *tokenizer)
 {
     static const char *const texts[] = {
-        "<|eot_id|>",    "<|im_end|>", "<|end|>",         "<end_of_turn>",
-        "<|endoftext|>", "<|eom_id|>", "<|end_of_text|>", "<EOT>",
+        "<|eot_id|>",        "<|im_end|>",
+        "<|end|>",           "<end_of_turn>",
+        "<|endoftext|>",     "<|eom_id|>",
+        "<|end_of_text|>",   "<EOT>",
+        "<|begin_of_text|>", "<|start_header_id|>",
+        "<|end_header_id|>", "<|im_start|>",
+        "<|system|>",        "<|user|>",
+        "<|assistant|>",     "<start_of_turn>",
     };
+    static const size_t n_ends = 8;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         uint32_t id = bn_tokenizer_find(tokenizer, texts[i]);
         if (id == BN_TOKEN_NONE) continue;
         if (!bn_tokenizer_is_control(tokenizer, id)) bn_vocab_make_control(tokenizer->vocab, id);
-        add_stop(tokenizer, id);
+        if (i < n_ends) add_stop(tokenizer, id);
     }
 }
 
@@ -133,7 +141,7 @@ static bn_status read_special_ids(const bn_gguf *file, bn_tokenizer *tokenizer, 
     add_stop(tokenizer, tokenizer->eos);
     add_stop(tokenizer, eot);
     add_stop(tokenizer, eom);
-    add_usual_stops(tokenizer);
+    secure_turn_tokens(tokenizer);
     return BN_OK;
 }
 

@@ -4,6 +4,10 @@
  * and SentencePiece-style merging by score ("llama"). Text from people is encoded with special
  * parsing off, so that it can never forge a control token.
  *
+ * What a file may get wrong: empty tokens are never produced; of tokens with one text the last has
+ * it; merges that name no token are passed over (each with one warning); of a merge listed twice
+ * the first counts; tokens that mark turns are control tokens whatever type the file gives them.
+ *
  * Memory:  the tokenizer copies what it needs; the file may be closed. Lists grow on the heap
  *          and are owned by the caller.
  * Threads: read-only after _create: any, each with its own list and detokenizer.
@@ -54,9 +58,10 @@ bool bn_tokenizer_is_control(const bn_tokenizer *tokenizer, uint32_t id);
 /* The id whose text is exactly `text`, BN_TOKEN_NONE when absent. */
 uint32_t bn_tokenizer_find(const bn_tokenizer *tokenizer, const char *text);
 
-/* Appends the ids of n bytes of UTF-8 (other bytes fall back to byte tokens). With `parse_special`
- * control tokens in the text become their ids. BOS is never added here. `is_start`: the text
- * begins the sequence (SPM puts its space prefix there). */
+/* Appends the ids of n bytes of UTF-8 (other bytes fall back to byte tokens); on failure the list
+ * is as before. With `parse_special` control tokens in the text become their ids; user-defined
+ * ones always do. BN_ERR_UNSUPPORTED naming a byte for which the vocabulary has no token. BOS is
+ * never added here. `is_start`: the text begins the sequence (SPM puts its space prefix there). */
 BN_CHECKED bn_status bn_tokenizer_encode(const bn_tokenizer *tokenizer, const char *text, size_t n,
                                          bool parse_special, bool is_start, bn_token_list *ids);
 
@@ -74,7 +79,8 @@ void bn_detokenizer_init(bn_detokenizer *detokenizer, const bn_tokenizer *tokeni
                          bool prints_special);
 
 /* Writes at most BN_TOKEN_PIECE_MAX + 4 bytes to `out`; returns their number. Bytes that can
- * never become UTF-8 come out as U+FFFD. */
+ * never become UTF-8 come out as U+FFFD, and so does an id that the vocabulary does not have (a
+ * model's head may have more rows). */
 size_t bn_detokenizer_push(bn_detokenizer *detokenizer, uint32_t id, char *out);
 
 /* What is still held, as U+FFFD; at the end of a text. */

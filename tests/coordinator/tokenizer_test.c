@@ -130,6 +130,22 @@ static void test_text_never_becomes_a_control_token(void **state)
     bn_tokenizer_destroy(t);
 }
 
+/* Files that call a chat marker user-defined, which every text is searched for. */
+static void test_turn_markers_are_control_tokens(void **state)
+{
+    (void)state;
+    static const small_token tokens[] = {
+        {"<|user|>", 4, 0}, {"<|start_header_id|>", 1, 0}, {NULL, 0, 0}};
+    small_vocabulary v = {
+        .model = "gpt2", .pre = "gpt-2", .tokens = tokens, .merges = bpe_merges, .has_bytes = 1};
+    bn_tokenizer *t = make(&v);
+    check_ids(t, "<|user|>", false, true, IDS('<', '|', 'u', 's', 'e', 'r', '|', '>'));
+    check_ids(t, "<|user|>", true, true, IDS(256));
+    assert_true(bn_tokenizer_is_control(t, 257));
+    assert_false(bn_tokenizer_is_stop(t, 256));
+    bn_tokenizer_destroy(t);
+}
+
 static void test_stop_tokens(void **state)
 {
     (void)state;
@@ -478,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_bpe_merges_by_rank),
         cmocka_unit_test(test_special_tokens_are_cut_out),
         cmocka_unit_test(test_text_never_becomes_a_control_token),
+        cmocka_unit_test(test_turn_markers_are_control_tokens),
         cmocka_unit_test(test_stop_tokens),
         cmocka_unit_test(test_spm_spaces),
         cmocka_unit_test(test_spm_merges_by_score_from_the_left),
