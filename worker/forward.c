@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "model/stage_bytes.h"
+#include "proto/wire.h"
 #include "worker/reserve.h"
 
 #include <inttypes.h>
@@ -108,53 +109,21 @@ static bn_status refuse(const bn_step *step, uint32_t entry, const char *what, u
                    step->id, entry, what, value, limit);
 }
 
-typedef struct step_totals {
-    uint64_t tokens, wanted, candidates, ids;
-} step_totals;
-
-static bn_status check_entry(const bn_forward *f, const bn_step *step, uint32_t i,
-                             step_totals *totals)
-{
-    const bn_step_entry *e = &step->entries[i];
-    const bn_stage_limits *limits = &f->config.limits;
-    uint64_t end = (uint64_t)e->position + e->n_tokens;
-    if (e->slot >= limits->slots) return refuse(step, i, "slot", e->slot, limits->slots - 1);
-    if (e->n_tokens == 0) return refuse(step, i, "tokens", 0, limits->step_tokens);
-    if (end > limits->context) return refuse(step, i, "positions", end, limits->context);
-    if (e->token_begin != totals->tokens)
-        return refuse(step, i, "first token", e->token_begin, totals->tokens);
-    totals->tokens += e->n_tokens;
-    if (totals->tokens > step->n_tokens)
-        return refuse(step, i, "tokens", totals->tokens, step->n_tokens);
-    if (e->want_from > e->n_tokens)
-        return refuse(step, i, "first wanted token", e->want_from, e->n_tokens);
-    uint64_t wanted = bn_step_entry_wanted(e);
-    totals->wanted += wanted;
-    totals->candidates += wanted * e->n_best;
-    totals->ids += wanted * e->n_ids;
-    if (e->n_best > BN_CANDIDATES_MAX)
-        return refuse(step, i, "candidates", e->n_best, BN_CANDIDATES_MAX);
-    if (e->id_begin + wanted * e->n_ids > step->n_ids)
-        return refuse(step, i, "ids", e->id_begin + wanted * e->n_ids, step->n_ids);
-    if (totals->wanted > BN_STEP_WANTED_MAX)
-        return refuse(step, i, "wanted positions", totals->wanted, BN_STEP_WANTED_MAX);
-    if (totals->candidates > BN_STEP_CANDIDATES_MAX)
-        return refuse(step, i, "candidates", totals->candidates, BN_STEP_CANDIDATES_MAX);
-    if (totals->ids > BN_STEP_IDS_MAX)
-        return refuse(step, i, "exact logits", totals->ids, BN_STEP_IDS_MAX);
-    return BN_OK;
-}
-
 static bn_status check_step(const bn_forward *f, const bn_step *step)
 {
+    const bn_stage_limits *limits = &f->config.limits;
     uint32_t vocab = f->config.model->vocab;
-    step_totals totals = {0};
-    if (step->n_tokens > f->config.limits.step_tokens)
-        return refuse(step, 0, "tokens", step->n_tokens, f->config.limits.step_tokens);
-    for (uint32_t i = 0; i < step->n_entries; i++)
-        BN_TRY(check_entry(f, step, i, &totals));
-    if (totals.tokens != step->n_tokens)
-        return refuse(step, step->n_entries, "tokens", step->n_tokens, totals.tokens);
+    char why[BN_TEXT_MAX];
+    if (bn_step_check(step, why, sizeof why) != BN_OK)
+        return bn_fail(BN_ERR_BAD_MESSAGE, "STEP-REFUSED", "step %" PRIu64 ": %s", step->id, why);
+    if (step->n_tokens > limits->step_tokens)
+        return refuse(step, 0, "tokens", step->n_tokens, limits->step_tokens);
+    for (uint32_t i = 0; i < step->n_entries; i++) {
+        const bn_step_entry *e = &step->entries[i];
+        uint64_t end = (uint64_t)e->position + e->n_tokens;
+        if (e->slot >= limits->slots) return refuse(step, i, "slot", e->slot, limits->slots - 1);
+        if (end > limits->context) return refuse(step, i, "positions", end, limits->context);
+    }
     for (uint32_t i = 0; i < step->n_tokens; i++)
         if (step->tokens[i] >= vocab) return refuse(step, 0, "token", step->tokens[i], vocab - 1);
     for (uint32_t i = 0; i < step->n_ids; i++)

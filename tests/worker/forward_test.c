@@ -131,6 +131,7 @@ static void run_among_others(pipeline *p, const bn_golden *golden, uint64_t seed
     uint64_t state = seed;
     uint32_t other_tokens[64];
     memset(&step, 0, sizeof step);
+    step.id = 1;
     p->kept_slot = 1;
     for (uint32_t position = 0; position < golden->n_tokens;) {
         uint32_t n = 1 + random_below(&state, 5);
@@ -193,6 +194,7 @@ static void test_candidates_ids_and_lse_come_from_the_same_logits(void **unused)
     bn_golden_open("bitnet-silu", &golden);
     create_plain(&golden, &p);
     memset(&step, 0, sizeof step);
+    step.id = 1;
     pipeline_command(&step, BN_KV_ALLOC, 0, 0, 1);
     bn_step_entry *entry = pipeline_add(&step, 0, 0, golden.tokens, 12, true);
     entry->want_from = 2;
@@ -243,6 +245,7 @@ static void test_steps_that_break_the_contract_are_refused(void **unused)
     bn_golden_open("bitnet-silu", &golden);
     create_plain(&golden, &p);
     memset(&good, 0, sizeof good);
+    good.id = 1;
     pipeline_command(&good, BN_KV_ALLOC, 0, 0, 1);
     pipeline_command(&good, BN_KV_FREE, 0, 0, 0);
     pipeline_command(&good, BN_KV_ALLOC, 0, 0, 1);
