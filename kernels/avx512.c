@@ -39,8 +39,7 @@ static int32_t quantize_token(const float *x, uint32_t n_cols, float s, uint32_t
     for (uint32_t c = 0; c < n_cols; c += 16) {
         __mmask16 lanes = n_cols - c < 16 ? first_lanes(n_cols - c) : 0xFFFF;
         __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + c), _mm512_set1_ps(s));
-        __m512i q = _mm512_maskz_cvt_roundps_epi32(is_valid, scaled,
-                                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        __m512i q = _mm512_maskz_mov_epi32(is_valid, _mm512_cvtps_epi32(scaled));
         sum = _mm512_add_epi32(sum, q); /* |x·s| ≤ 127: the clamp below never bites */
         int32_t words[4];
         _mm_storeu_si128((__m128i *)words, _mm512_cvtsepi32_epi8(q));
@@ -169,7 +168,9 @@ static void store_f16_avx512(uint16_t *out, const float *x, size_t n)
         __mmask16 is_nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
         v = _mm512_min_ps(_mm512_set1_ps(65504.0f), v);
         v = _mm512_max_ps(_mm512_set1_ps(-65504.0f), v);
-        __m256i h = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+        __m256i h = _mm256_set_m128i(_mm256_cvtps_ph(_mm512_extractf32x8_ps(v, 1), NEAREST),
+                                     _mm256_cvtps_ph(_mm512_castps512_ps256(v), NEAREST));
         h = _mm256_mask_mov_epi16(h, is_nan, _mm256_set1_epi16(0x7E00));
         _mm256_mask_storeu_epi16(out + i, lanes, h);
     }

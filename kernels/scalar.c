@@ -158,7 +158,7 @@ static void attention_head(const float *q, uint32_t head_size, const bn_kv_view 
                            uint32_t key_begin, uint32_t n_keys, float *out, float *max_out,
                            float *sum_out)
 {
-    float row[BN_HEAD_SIZE_MAX], e[BN_ATTENTION_CHUNK];
+    float row[BN_HEAD_SIZE_MAX], e[BN_ATTENTION_CHUNK] = {0};
     float scale = 1.0f / sqrtf((float)head_size), max = -INFINITY;
     for (uint32_t k = 0; k < n_keys; k++) {
         widen_f16(row, kv_at(kv, kv->k_offset, key_begin + k, head_size), head_size);
@@ -226,8 +226,10 @@ static void widen_q6_k(const uint8_t *block, float *out)
     float d = bn_f32_from_f16(load_u16(block + 208));
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t half = i / 128, quarter = i % 128 / 32, l = i % 32;
-        uint32_t low = block[64 * half + 32 * (quarter % 2) + l] >> (4 * (quarter / 2)) & 15u;
-        uint32_t high = block[128 + 32 * half + l] >> (2 * quarter) & 3u;
+        uint32_t low = block[64 * half + 32 * (quarter % 2) + l];
+        uint32_t high = block[128 + 32 * half + l];
+        low = low >> (4 * (quarter / 2)) & 15u;
+        high = high >> (2 * quarter) & 3u;
         int32_t q = (int32_t)(low | high << 4) - 32;
         int32_t scale = (int8_t)block[192 + i / 16];
         out[i] = d * (float)(scale * q);
