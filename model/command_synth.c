@@ -5,7 +5,7 @@
 #include "common/options.h"
 #include "common/progress.h"
 #include "model/synth.h"
-#include "model/vocab_tiktoken.h"
+#include "model/vocabulary_tiktoken.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -157,12 +157,12 @@ static bn_status make_shape(const bn_program *program, const synth_options *o, b
         return bn_options_usage_error(program, "--vocab-from excludes --vocab and --no-tokenizer");
     *s = *named;
     change_shape(o, s);
-    if (o->vocab_from == NULL && !o->has_no_tokenizer && s->vocab < BN_VOCAB_PRINTABLE_MIN)
+    if (o->vocab_from == NULL && !o->has_no_tokenizer && s->vocab < BN_VOCABULARY_PRINTABLE_MIN)
         return bn_options_usage_error(
             program,
             "--vocab %" PRIu32 " is too small: a printable vocabulary has at least %u tokens; "
             "smaller ones need --no-tokenizer",
-            s->vocab, BN_VOCAB_PRINTABLE_MIN);
+            s->vocab, BN_VOCABULARY_PRINTABLE_MIN);
     return BN_OK;
 }
 
@@ -196,7 +196,7 @@ static bn_status take_gguf_vocab(const char *path, bn_gguf **file_out, bn_synth_
 
 static bn_status write_model(const synth_options *o, bn_synth_job *job)
 {
-    bn_vocab vocab = {0};
+    bn_vocabulary vocab = {0};
     bn_gguf *file = NULL;
     bn_status status = BN_OK;
     uint64_t n_bytes = 0;
@@ -204,11 +204,11 @@ static bn_status write_model(const synth_options *o, bn_synth_job *job)
         status = take_gguf_vocab(o->vocab_from, &file, &job->shape);
         job->vocab_file = file;
     } else if (o->vocab_from != NULL) {
-        status = bn_vocab_tiktoken_read(o->vocab_from, &vocab);
+        status = bn_vocabulary_tiktoken_read(o->vocab_from, &vocab);
         job->shape.vocab = vocab.tokens.n;
         job->vocab = &vocab;
     } else if (!o->has_no_tokenizer) {
-        status = bn_vocab_make_printable(job->shape.vocab, &vocab);
+        status = bn_vocabulary_make_printable(job->shape.vocab, &vocab);
         job->vocab = &vocab;
     }
     if (status == BN_OK) status = bn_synth_write(job, &n_bytes);
@@ -219,7 +219,7 @@ static bn_status write_model(const synth_options *o, bn_synth_job *job)
                "\n",
                job->path, text, job->shape.n_layers, job->shape.vocab, job->seed);
     }
-    bn_vocab_fini(&vocab);
+    bn_vocabulary_fini(&vocab);
     bn_gguf_close(file);
     return status;
 }

@@ -51,8 +51,8 @@ uint32_t bn_stage_bytes_widest(const bn_model_config *config);
 /* One cell: a group of heads, all chunks of a full context. */
 uint64_t bn_stage_bytes_cell(const bn_model_config *config, uint32_t context);
 
-/* Step frames, scratch of one step, attention partials, page tables, logits. Depends on whether there are
- * layers, not on how many. */
+/* Step frames, scratch of one step, attention partials, page tables, logits. Depends on whether
+ * there are layers, not on how many. */
 uint64_t bn_stage_bytes_buffers(const bn_model *model, bn_stage_span span,
                                 const bn_stage_limits *limits);
 

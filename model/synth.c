@@ -333,7 +333,7 @@ static void write_shape_keys(writer_state *w)
     arch_f32(w, "attention.layer_norm_rms_epsilon", RMS_EPS);
 }
 
-static void write_vocab_keys(writer_state *w, const bn_vocab *vocab)
+static void write_vocab_keys(writer_state *w, const bn_vocabulary *vocab)
 {
     int32_t *types = bn_alloc(vocab->tokens.n, sizeof *types);
     if (types == NULL) {

@@ -11,7 +11,7 @@
 #define BN_MODEL_SYNTH_H
 
 #include "model/model.h"
-#include "model/vocab.h"
+#include "model/vocabulary.h"
 
 typedef struct bn_synth_shape {
     const char *name; /* NULL: not one of the named shapes */
@@ -34,8 +34,8 @@ typedef struct bn_synth_job {
     bn_synth_shape shape;
     const char *path;
     uint64_t seed;
-    const bn_vocab *vocab;     /* or NULL */
-    const bn_gguf *vocab_file; /* or NULL: its tokenizer.* keys are copied */
+    const bn_vocabulary *vocab; /* or NULL */
+    const bn_gguf *vocab_file;  /* or NULL: its tokenizer.* keys are copied */
     /* Called with the temporary name while it exists and with NULL when it does not, for a
      * signal handler; may be NULL. */
     void (*on_partial)(const char *partial_path);

@@ -11,10 +11,10 @@ static bn_status write_model(const char *directory, const char *name, const char
                              uint32_t n_layers, uint32_t head_type, bool is_tied, bool has_vocab)
 {
     char path[4096];
-    bn_vocab vocab = {0};
+    bn_vocabulary vocab = {0};
     uint64_t n_bytes;
     snprintf(path, sizeof path, "%s/%s", directory, name);
-    if (has_vocab) BN_TRY(bn_vocab_make_printable(BN_VOCAB_PRINTABLE_MIN + 2, &vocab));
+    if (has_vocab) BN_TRY(bn_vocabulary_make_printable(BN_VOCABULARY_PRINTABLE_MIN + 2, &vocab));
     uint32_t hidden = head_type == BN_TENSOR_Q6_K ? 256 : 32;
     const bn_synth_job job = {
         .shape = {NULL, arch, n_layers, hidden, 32, 2, 1, 16, has_vocab ? vocab.tokens.n : 3, 64,
@@ -24,7 +24,7 @@ static bn_status write_model(const char *directory, const char *name, const char
         .vocab = has_vocab ? &vocab : NULL,
     };
     bn_status status = bn_synth_write(&job, &n_bytes);
-    bn_vocab_fini(&vocab);
+    bn_vocabulary_fini(&vocab);
     return status;
 }
 

@@ -29,9 +29,9 @@ static char path[64], partial[80];
 
 static bn_status write_shape(const bn_synth_shape *shape, uint64_t seed, bool has_vocab)
 {
-    bn_vocab vocab = {0};
+    bn_vocabulary vocab = {0};
     uint64_t n_bytes;
-    if (has_vocab) assert_int_equal(bn_vocab_make_printable(shape->vocab, &vocab), BN_OK);
+    if (has_vocab) assert_int_equal(bn_vocabulary_make_printable(shape->vocab, &vocab), BN_OK);
     bn_synth_job job = {
         .shape = *shape, .path = path, .seed = seed, .vocab = has_vocab ? &vocab : NULL};
     bn_status status = bn_synth_write(&job, &n_bytes);
@@ -40,7 +40,7 @@ static bn_status write_shape(const bn_synth_shape *shape, uint64_t seed, bool ha
         assert_int_equal(stat(path, &stat_now), 0);
         assert_int_equal(stat_now.st_size, n_bytes);
     }
-    bn_vocab_fini(&vocab);
+    bn_vocabulary_fini(&vocab);
     return status;
 }
 

@@ -1,4 +1,4 @@
-/* vocab_test.c
+/* vocabulary_test.c
  * What: a vocabulary made here has exactly the asked number of distinct tokens, and BPE with its
  *       merges reaches every one of them; a tiktoken file becomes tokens and merges.
  * How:  a plain BPE of our own merges the bytes of each token; wrong tiktoken files are refused
@@ -8,7 +8,7 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "model/model.h"
-#include "model/vocab_tiktoken.h"
+#include "model/vocabulary_tiktoken.h"
 #include "tests/model/gguf_bytes.h"
 
 #include <setjmp.h>
@@ -85,12 +85,12 @@ static size_t bpe_parts(const lookup *merges, bn_gguf_string token)
 static void test_every_printable_token_is_reached(void **state)
 {
     (void)state;
-    static const uint32_t sizes[] = {BN_VOCAB_PRINTABLE_MIN, 512, 6000, 32002};
+    static const uint32_t sizes[] = {BN_VOCABULARY_PRINTABLE_MIN, 512, 6000, 32002};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        bn_vocab vocab;
-        assert_int_equal(bn_vocab_make_printable(sizes[i], &vocab), BN_OK);
+        bn_vocabulary vocab;
+        assert_int_equal(bn_vocabulary_make_printable(sizes[i], &vocab), BN_OK);
         assert_int_equal(vocab.tokens.n, sizes[i]);
-        assert_int_equal(vocab.merges.n, sizes[i] - BN_VOCAB_PRINTABLE_MIN);
+        assert_int_equal(vocab.merges.n, sizes[i] - BN_VOCABULARY_PRINTABLE_MIN);
         assert_int_equal(vocab.n_normal, sizes[i] - 3);
         lookup tokens = lookup_new(&vocab.tokens), merges = lookup_new(&vocab.merges);
         for (uint32_t t = 0; t < vocab.n_normal; t++)
@@ -103,26 +103,26 @@ static void test_every_printable_token_is_reached(void **state)
         }
         bn_free(tokens.slots);
         bn_free(merges.slots);
-        bn_vocab_fini(&vocab);
+        bn_vocabulary_fini(&vocab);
     }
 }
 
 static void test_the_largest_vocabulary_is_possible(void **state)
 {
     (void)state;
-    bn_vocab vocab;
-    assert_int_equal(bn_vocab_make_printable(BN_VOCAB_MAX, &vocab), BN_OK);
+    bn_vocabulary vocab;
+    assert_int_equal(bn_vocabulary_make_printable(BN_VOCAB_MAX, &vocab), BN_OK);
     assert_int_equal(vocab.tokens.n, BN_VOCAB_MAX);
     lookup tokens = lookup_new(&vocab.tokens);
     bn_free(tokens.slots);
-    bn_vocab_fini(&vocab);
+    bn_vocabulary_fini(&vocab);
 }
 
 static void test_bytes_map_to_the_alphabet_of_gpt2(void **state)
 {
     (void)state;
     char out[16];
-    size_t n = bn_vocab_map_bytes((const uint8_t *)"a \n\x7f\xa0\xad\xff", 7, out);
+    size_t n = bn_vocabulary_map_bytes((const uint8_t *)"a \n\x7f\xa0\xad\xff", 7, out);
     assert_int_equal(n, 13);
     assert_memory_equal(out, "a\xc4\xa0\xc4\x8a\xc4\xa1\xc5\x82\xc5\x83\xc3\xbf", 13);
 }
@@ -168,8 +168,8 @@ static void test_ranks_become_merges(void **state)
 {
     (void)state;
     bytes b = tiktoken_bytes();
-    bn_vocab vocab;
-    assert_int_equal(bn_vocab_tiktoken_read(bytes_file(&b), &vocab), BN_OK);
+    bn_vocabulary vocab;
+    assert_int_equal(bn_vocabulary_tiktoken_read(bytes_file(&b), &vocab), BN_OK);
     assert_int_equal(vocab.tokens.n, 262 + 256);
     expect_text(&vocab.tokens, 255 - 'a', "a");
     expect_text(&vocab.tokens, 258, "hell");
@@ -186,7 +186,7 @@ static void test_ranks_become_merges(void **state)
     expect_text(&vocab.merges, 2, "he ll");
     expect_text(&vocab.merges, 3, "hell o");
     expect_text(&vocab.merges, 4, "\xc4\xa0 w");
-    bn_vocab_fini(&vocab);
+    bn_vocabulary_fini(&vocab);
     bytes_free(&b);
 }
 
@@ -208,23 +208,23 @@ static void test_wrong_tiktoken_files_are_refused_by_line(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         bytes b = tiktoken_bytes();
-        bn_vocab vocab;
+        bn_vocabulary vocab;
         put(&b, cases[i].line, strlen(cases[i].line));
-        bn_status status = bn_vocab_tiktoken_read(bytes_file(&b), &vocab);
+        bn_status status = bn_vocabulary_tiktoken_read(bytes_file(&b), &vocab);
         if (status != BN_ERR_BAD_FILE || strstr(bn_log_last_error(), cases[i].expect) == NULL)
             fail_msg("expected \"%s\", got %d, \"%s\"", cases[i].expect, status,
                      bn_log_last_error());
-        bn_vocab_fini(&vocab);
+        bn_vocabulary_fini(&vocab);
         bytes_free(&b);
     }
     bytes b = bytes_new();
-    bn_vocab vocab;
+    bn_vocabulary vocab;
     put_base64(&b, "a", 1, 0);
-    assert_int_equal(bn_vocab_tiktoken_read(bytes_file(&b), &vocab), BN_ERR_BAD_FILE);
+    assert_int_equal(bn_vocabulary_tiktoken_read(bytes_file(&b), &vocab), BN_ERR_BAD_FILE);
     assert_non_null(strstr(bn_log_last_error(), "at least 256"));
-    bn_vocab_fini(&vocab);
-    assert_int_equal(bn_vocab_tiktoken_read("/tmp/bn-absent", &vocab), BN_ERR_IO);
-    bn_vocab_fini(&vocab);
+    bn_vocabulary_fini(&vocab);
+    assert_int_equal(bn_vocabulary_tiktoken_read("/tmp/bn-absent", &vocab), BN_ERR_IO);
+    bn_vocabulary_fini(&vocab);
     bytes_free(&b);
 }
 
@@ -242,15 +242,15 @@ static void test_the_vocabulary_of_llama_3(void **state)
         print_message("skipped: no %s\n", path);
         skip();
     }
-    bn_vocab vocab;
-    assert_int_equal(bn_vocab_tiktoken_read(path, &vocab), BN_OK);
+    bn_vocabulary vocab;
+    assert_int_equal(bn_vocabulary_tiktoken_read(path, &vocab), BN_OK);
     assert_int_equal(vocab.tokens.n, 128256);
     assert_int_equal(vocab.bos, 128000);
     assert_int_equal(vocab.eos, 128001);
     expect_text(&vocab.tokens, 128009, "<|eot_id|>");
     expect_text(&vocab.merges, 0, "\xc4\xa0 \xc4\xa0");
     assert_in_range(vocab.merges.n, 127000, 127744);
-    bn_vocab_fini(&vocab);
+    bn_vocabulary_fini(&vocab);
 }
 
 static int teardown(void **state)

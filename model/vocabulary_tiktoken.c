@@ -1,5 +1,5 @@
-/* vocab_tiktoken.c — lines to tokens, ranks to merges. */
-#include "model/vocab_tiktoken.h"
+/* vocabulary_tiktoken.c — lines to tokens, ranks to merges. */
+#include "model/vocabulary_tiktoken.h"
 
 #include "common/alloc.h"
 #include "common/hash.h"
@@ -13,7 +13,7 @@
 
 #define N_SPECIAL 256u
 #define NO_RANK UINT32_MAX
-#define LINE_MAX_BYTES (2 * BN_VOCAB_TIKTOKEN_TOKEN_MAX)
+#define LINE_MAX_BYTES (2 * BN_VOCABULARY_TIKTOKEN_TOKEN_MAX)
 
 typedef struct reader {
     const char *path;
@@ -70,7 +70,7 @@ static bn_status take_line(reader *r, const char *line, size_t n)
         rank = rank * 10 + (uint64_t)(*at - '0');
     }
     int n_bytes = decode_base64(line, (size_t)(space - line), bytes);
-    if (n_bytes <= 0 || n_bytes > (int)BN_VOCAB_TIKTOKEN_TOKEN_MAX)
+    if (n_bytes <= 0 || n_bytes > (int)BN_VOCABULARY_TIKTOKEN_TOKEN_MAX)
         return fail_line(r, "the token is not base64 of 1 to 512 bytes");
     if (rank != r->raw.n) return fail_line(r, "ranks must count up from 0 without gaps");
     if (rank >= BN_VOCAB_MAX - N_SPECIAL) return fail_line(r, "more tokens than can be used");
@@ -85,7 +85,7 @@ static bn_status read_lines(reader *r, FILE *stream)
     while (fgets(line, sizeof line, stream) != NULL) {
         size_t n = strlen(line);
         n_bytes += n;
-        if (n_bytes > BN_VOCAB_TIKTOKEN_BYTES_MAX) return fail_line(r, "the file is too long");
+        if (n_bytes > BN_VOCABULARY_TIKTOKEN_BYTES_MAX) return fail_line(r, "the file is too long");
         bool is_whole = n > 0 && line[n - 1] == '\n';
         if (!is_whole && !feof(stream)) return fail_line(r, "the line is too long");
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
@@ -95,7 +95,7 @@ static bn_status read_lines(reader *r, FILE *stream)
     }
     if (ferror(stream))
         return bn_fail(BN_ERR_IO, "MODEL-VOCAB", "cannot read %s: %s", r->path, strerror(errno));
-    if (r->raw.n < BN_VOCAB_BYTE_TOKENS)
+    if (r->raw.n < BN_VOCABULARY_BYTE_TOKENS)
         return bn_fail(BN_ERR_BAD_FILE, "MODEL-VOCAB",
                        "%s has %" PRIu32 " tokens; a vocabulary of bytes has at least 256", r->path,
                        r->raw.n);
@@ -136,7 +136,7 @@ static bn_status index_ranks(reader *r)
 static size_t split_of(const reader *r, uint32_t rank)
 {
     bn_gguf_string token = bn_text_list_at(&r->raw, rank);
-    uint32_t ends[BN_VOCAB_TIKTOKEN_TOKEN_MAX];
+    uint32_t ends[BN_VOCABULARY_TIKTOKEN_TOKEN_MAX];
     size_t n_parts = token.n;
     for (size_t i = 0; i < token.n; i++)
         ends[i] = (uint32_t)i + 1;
@@ -157,25 +157,25 @@ static size_t split_of(const reader *r, uint32_t rank)
     return n_parts == 2 ? ends[0] : 0;
 }
 
-static void add_tokens(const reader *r, bn_vocab *vocab)
+static void add_tokens(const reader *r, bn_vocabulary *vocab)
 {
-    char text[2 * BN_VOCAB_TIKTOKEN_TOKEN_MAX], left[2 * BN_VOCAB_TIKTOKEN_TOKEN_MAX + 1];
+    char text[2 * BN_VOCABULARY_TIKTOKEN_TOKEN_MAX], left[2 * BN_VOCABULARY_TIKTOKEN_TOKEN_MAX + 1];
     for (uint32_t rank = 0; rank < r->raw.n; rank++) {
         bn_gguf_string token = bn_text_list_at(&r->raw, rank);
         const uint8_t *bytes = (const uint8_t *)token.bytes;
-        size_t n = bn_vocab_map_bytes(bytes, token.n, text);
+        size_t n = bn_vocabulary_map_bytes(bytes, token.n, text);
         bn_text_list_add(&vocab->tokens, text, n, "", 0);
         size_t split = split_of(r, rank);
         if (split == 0) continue;
-        size_t n_left = bn_vocab_map_bytes(bytes, split, left);
+        size_t n_left = bn_vocabulary_map_bytes(bytes, split, left);
         left[n_left++] = ' ';
-        n = bn_vocab_map_bytes(bytes + split, token.n - split, text);
+        n = bn_vocabulary_map_bytes(bytes + split, token.n - split, text);
         bn_text_list_add(&vocab->merges, left, n_left, text, n);
     }
 }
 
 /* Llama-3's, in the order of their ids. */
-static void add_specials(bn_vocab *vocab)
+static void add_specials(bn_vocabulary *vocab)
 {
     static const struct {
         uint32_t at;
@@ -200,10 +200,10 @@ static void add_specials(bn_vocab *vocab)
     vocab->eot = first + 9;
 }
 
-bn_status bn_vocab_tiktoken_read(const char *path, bn_vocab *vocab)
+bn_status bn_vocabulary_tiktoken_read(const char *path, bn_vocabulary *vocab)
 {
     reader r = {.path = path};
-    *vocab = (bn_vocab){0};
+    *vocab = (bn_vocabulary){0};
     FILE *stream = fopen(path, "re");
     if (stream == NULL)
         return bn_fail(BN_ERR_IO, "MODEL-VOCAB", "cannot open the vocabulary %s: %s", path,

@@ -1,11 +1,11 @@
-/* vocab.c — words that no merge of a lower rank can tear apart.
+/* vocabulary.c — words that no merge of a lower rank can tear apart.
  *
  * BPE merges the pair of lowest rank first, so a token of four parts is only reached when its
  * two inner parts have no merge of their own. Hence classes: syllables of class A begin words and
  * those of class B end them (B + A never merges); words of even number go before those of odd
  * number when two make a compound.
  */
-#include "model/vocab.h"
+#include "model/vocabulary.h"
 
 #include "common/log.h"
 #include "model/model.h"
@@ -22,7 +22,7 @@
 static const char vowels[] = "aeiou";
 static const char consonants[] = "bcdfghjklmnpqrstvwxyz"; /* class A, then class B */
 
-void bn_vocab_fini(bn_vocab *vocab)
+void bn_vocabulary_fini(bn_vocabulary *vocab)
 {
     bn_text_list_fini(&vocab->tokens);
     bn_text_list_fini(&vocab->merges);
@@ -33,7 +33,7 @@ static bool is_printable(uint32_t byte)
     return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
 }
 
-size_t bn_vocab_map_bytes(const uint8_t *bytes, size_t n, char *out)
+size_t bn_vocabulary_map_bytes(const uint8_t *bytes, size_t n, char *out)
 {
     size_t at = 0;
     for (size_t i = 0; i < n; i++) {
@@ -54,13 +54,13 @@ size_t bn_vocab_map_bytes(const uint8_t *bytes, size_t n, char *out)
     return at;
 }
 
-static bool is_full(const bn_vocab *vocab)
+static bool is_full(const bn_vocabulary *vocab)
 {
     return vocab->tokens.n >= vocab->n_normal || vocab->tokens.status != BN_OK;
 }
 
 /* One merge and the token that it makes. */
-static void add_merge(bn_vocab *vocab, const char *left, const char *right)
+static void add_merge(bn_vocabulary *vocab, const char *left, const char *right)
 {
     char spaced[32];
     if (is_full(vocab)) return;
@@ -92,7 +92,7 @@ static void word_text(uint32_t index, char text[5])
     snprintf(text, 5, "%s%s", first, second);
 }
 
-static void add_words(bn_vocab *vocab)
+static void add_words(bn_vocabulary *vocab)
 {
     char a[5], b[5], letter[2] = "";
     for (uint32_t i = 0; i < (N_FIRST + N_SECOND) * N_VOWELS; i++) {
@@ -115,17 +115,17 @@ static void add_words(bn_vocab *vocab)
         }
 }
 
-bn_status bn_vocab_make_printable(uint32_t n_tokens, bn_vocab *vocab)
+bn_status bn_vocabulary_make_printable(uint32_t n_tokens, bn_vocabulary *vocab)
 {
     static const char *const specials[] = {"<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"};
-    BN_ASSERT(n_tokens >= BN_VOCAB_PRINTABLE_MIN && n_tokens <= BN_VOCAB_MAX);
-    *vocab = (bn_vocab){.n_normal = n_tokens - 3};
+    BN_ASSERT(n_tokens >= BN_VOCABULARY_PRINTABLE_MIN && n_tokens <= BN_VOCAB_MAX);
+    *vocab = (bn_vocabulary){.n_normal = n_tokens - 3};
     vocab->bos = n_tokens - 3;
     vocab->eos = n_tokens - 2;
     vocab->eot = n_tokens - 1;
-    for (uint32_t i = 0; i < BN_VOCAB_BYTE_TOKENS; i++) {
+    for (uint32_t i = 0; i < BN_VOCABULARY_BYTE_TOKENS; i++) {
         char text[2];
-        size_t n = bn_vocab_map_bytes(&(uint8_t){(uint8_t)i}, 1, text);
+        size_t n = bn_vocabulary_map_bytes(&(uint8_t){(uint8_t)i}, 1, text);
         bn_text_list_add(&vocab->tokens, text, n, "", 0);
     }
     add_words(vocab);
