@@ -7,8 +7,10 @@
 #include "common/alloc.h"
 #include "common/log.h"
 #include "kernels/math.h"
+#include "model/gguf_writer.h"
 #include "model/inspect.h"
 #include "model/synth.h"
+#include "model/tensor_type.h"
 #include "tests/model/gguf_bytes.h"
 
 #include <math.h>
@@ -194,6 +196,49 @@ static void test_damage_is_found(void **state)
     bn_model_close(model);
 }
 
+/* A llama of one layer whose attn_q has 24 × 8 elements. */
+static void test_ternary_tensors_must_fill_blocks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        uint32_t type, n_cols, n_rows;
+    } tensors[] = {
+        {"token_embd.weight", BN_TENSOR_F16, 24, 4},
+        {"output_norm.weight", BN_TENSOR_F32, 24, 0},
+        {"blk.0.attn_norm.weight", BN_TENSOR_F32, 24, 0},
+        {"blk.0.ffn_norm.weight", BN_TENSOR_F32, 24, 0},
+        {"blk.0.attn_q.weight", BN_TENSOR_I2_S, 24, 8},
+    };
+    static const uint8_t zeros[256];
+    bn_gguf_writer *writer;
+    bn_model *model = NULL;
+    assert_int_equal(bn_gguf_writer_create(path, &writer), BN_OK);
+    bn_gguf_writer_key_text(writer, "general.architecture", "llama");
+    bn_gguf_writer_key_u32(writer, "llama.block_count", 1);
+    bn_gguf_writer_key_u32(writer, "llama.embedding_length", 24);
+    bn_gguf_writer_key_u32(writer, "llama.feed_forward_length", 32);
+    bn_gguf_writer_key_u32(writer, "llama.context_length", 32);
+    bn_gguf_writer_key_u32(writer, "llama.attention.head_count", 1);
+    bn_gguf_writer_key_u32(writer, "llama.attention.key_length", 8);
+    bn_gguf_writer_key_f32(writer, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++)
+        bn_gguf_writer_tensor(writer, tensors[i].name, tensors[i].type, tensors[i].n_cols,
+                              tensors[i].n_rows);
+    assert_int_equal(bn_gguf_writer_begin_data(writer), BN_OK);
+    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
+        uint64_t n_bytes,
+            n = (uint64_t)tensors[i].n_cols * (tensors[i].n_rows + !tensors[i].n_rows);
+        assert_true(bn_tensor_type_span(tensors[i].type, tensors[i].n_cols, n, &n_bytes));
+        assert_int_equal(bn_gguf_writer_data(writer, zeros, (size_t)n_bytes), BN_OK);
+        assert_int_equal(bn_gguf_writer_end_tensor(writer), BN_OK);
+    }
+    assert_int_equal(bn_gguf_writer_finish(writer), BN_OK);
+    bn_gguf_writer_destroy(writer);
+    assert_int_equal(bn_model_open(path, BN_ACTIVATION_FROM_FILE, &model), BN_ERR_UNSUPPORTED);
+    assert_non_null(strstr(bn_log_last_error(), "blk.0.attn_q.weight has 24 × 8 elements"));
+}
+
 static void test_a_vocabulary_is_copied_whole(void **state)
 {
     (void)state;
@@ -286,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_impossible_shapes_are_refused),
         cmocka_unit_test(test_weights_have_the_promised_size),
         cmocka_unit_test(test_damage_is_found),
+        cmocka_unit_test(test_ternary_tensors_must_fill_blocks),
         cmocka_unit_test(test_a_vocabulary_is_copied_whole),
         cmocka_unit_test(test_a_full_disk_leaves_nothing),
         cmocka_unit_test(test_places_that_cannot_be_written),
