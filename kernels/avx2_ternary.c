@@ -30,6 +30,14 @@ INLINE __m256i masked(__m256i x, char mask)
     return _mm256_and_si256(x, _mm256_set1_epi8(mask));
 }
 
+/* acc += the products of four codes and activations, in pairs. The empty asm keeps the additions
+ * in this order: gcc would pair them anew and run out of registers. */
+INLINE void accumulate(__m256i *acc, __m256i codes, __m256i q)
+{
+    *acc = _mm256_add_epi16(*acc, _mm256_maddubs_epi16(codes, q));
+    __asm__("" : "+x"(*acc));
+}
+
 /* Adds the int16 pairs of `sums` to acc. */
 INLINE __m256i widened(__m256i acc, __m256i sums)
 {
@@ -59,10 +67,10 @@ static void vector_tile(const uint8_t *w, const int8_t *panel, uint32_t n_blocks
             for (int h = 0; h < 2; h++) {
                 __m256i x = _mm256_load_si256((const __m256i *)(const void *)(w + 32 * h));
                 __m256i z = _mm256_srli_epi16(x, 4);
-                one[h] = _mm256_add_epi16(one[h], _mm256_maddubs_epi16(masked(x, 0x03), q[0]));
-                four[h] = _mm256_add_epi16(four[h], _mm256_maddubs_epi16(masked(x, 0x0C), q[1]));
-                one[h] = _mm256_add_epi16(one[h], _mm256_maddubs_epi16(masked(z, 0x03), q[2]));
-                four[h] = _mm256_add_epi16(four[h], _mm256_maddubs_epi16(masked(z, 0x0C), q[3]));
+                accumulate(&one[h], masked(x, 0x03), q[0]);
+                accumulate(&four[h], masked(x, 0x0C), q[1]);
+                accumulate(&one[h], masked(z, 0x03), q[2]);
+                accumulate(&four[h], masked(z, 0x0C), q[3]);
             }
             w += BN_TERNARY_BLOCK_BYTES;
             panel += BN_TERNARY_BLOCK_COLS;
@@ -99,9 +107,7 @@ INLINE void panel_tile(int n, const uint8_t *w, const int8_t *panel, uint32_t n_
                 __m256i codes = masked(_mm256_srli_epi16(x, 2 * f), 0x03);
                 UNROLL
                 for (int t = 0; t < n; t++)
-                    acc[t] = _mm256_add_epi16(
-                        acc[t],
-                        _mm256_maddubs_epi16(codes, broadcast_4(panel + (f * TOKENS + t) * 4)));
+                    accumulate(&acc[t], codes, broadcast_4(panel + (f * TOKENS + t) * 4));
             }
             w += BN_TERNARY_BLOCK_BYTES;
             panel += BN_TERNARY_BLOCK_COLS * TOKENS;

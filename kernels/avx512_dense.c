@@ -25,23 +25,44 @@ INLINE __m512 widen_q8_0(const uint8_t *block, int u)
                          _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q)));
 }
 
-/* The same of a block of 256; u is a constant where it counts, so the shifts are too. */
+/* 64 values of a block of 256, their offset of 32 taken off: quarters 0 and 1 of a half, or 2
+ * and 3. The shifts put each quarter's two high bits at 4 and 5; what else they move is masked
+ * away. */
+INLINE __m512i q6_k_values(const uint8_t *block, int half, int pair)
+{
+    const __m512i by_quarter = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(2), 1);
+    __m512i low = _mm512_loadu_si512(block + 64 * half);
+    __m512i high = _mm512_broadcast_i64x4(
+        _mm256_loadu_si256((const __m256i *)(const void *)(block + 128 + 32 * half)));
+    if (pair == 0) {
+        high = _mm512_sllv_epi16(high, _mm512_sub_epi16(_mm512_set1_epi16(4), by_quarter));
+    } else {
+        low = _mm512_srli_epi16(low, 4);
+        high = _mm512_srlv_epi16(high, by_quarter);
+    }
+    __m512i q = _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi8(0x0F)),
+                                _mm512_and_si512(high, _mm512_set1_epi8(0x30)));
+    return _mm512_sub_epi8(q, _mm512_set1_epi8(32));
+}
+
+/* The u-th sixteen columns of a block of 256. u is a constant where it counts, and the compiler
+ * shares what four of them have in common. */
 INLINE __m512 widen_q6_k(const uint8_t *block, int u)
 {
-    const int half = u / 8, quarter = u % 8 / 2, l = 16 * (u % 2);
-    const uint8_t *ql = block + 64 * half + 32 * (quarter % 2) + l;
-    const uint8_t *qh = block + 128 + 32 * half + l;
-    __m128i low = _mm_loadu_si128((const __m128i *)(const void *)ql);
-    __m128i high = _mm_loadu_si128((const __m128i *)(const void *)qh);
-    low = _mm_and_si128(_mm_srli_epi16(low, 4 * (quarter / 2)), _mm_set1_epi8(15));
-    high = _mm_and_si128(_mm_srli_epi16(high, 2 * quarter), _mm_set1_epi8(3));
-    __m128i q = _mm_or_si128(low, _mm_slli_epi16(high, 4));
-    q = _mm_sub_epi8(q, _mm_set1_epi8(32));
+    __m512i values = q6_k_values(block, u / 8, u % 8 / 4);
+    __m256i bytes =
+        u % 4 / 2 == 0 ? _mm512_castsi512_si256(values) : _mm512_extracti64x4_epi64(values, 1);
+    __m256i scales =
+        _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(block + 192)));
+    const __m512i two = _mm512_inserti64x4(_mm512_set1_epi16((short)(u / 2 * 2)),
+                                           _mm256_set1_epi16((short)(u / 2 * 2 + 1)), 1);
     /* The product of the integers first: 0 has one sign there. */
-    __m256i product =
-        _mm256_mullo_epi16(_mm256_cvtepi8_epi16(q), _mm256_set1_epi16((int8_t)block[192 + u]));
+    __m512i product = _mm512_mullo_epi16(
+        _mm512_cvtepi8_epi16(bytes), _mm512_permutexvar_epi16(two, _mm512_castsi256_si512(scales)));
+    __m256i words =
+        u % 2 == 0 ? _mm512_castsi512_si256(product) : _mm512_extracti64x4_epi64(product, 1);
     return _mm512_mul_ps(_mm512_set1_ps(scale_of_block(block + 208)),
-                         _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(product)));
+                         _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(words)));
 }
 
 /* Columns of a block, and its bytes; plain types have blocks of 16 columns here. */

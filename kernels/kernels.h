@@ -56,7 +56,8 @@ typedef struct bn_kernels {
 
     /* One panel of activations: n_tokens (1 … width) rows x[t·x_stride …] of n_cols floats become
      * int8 in `panel` (layout: ternary.h), their scale s and their sum Σq. Columns up to
-     * bn_ternary_padded_cols(n_cols) and tokens up to width are written as 0. */
+     * bn_ternary_padded_cols(n_cols) and tokens up to width are written as 0. A token that holds
+     * an infinity or a NaN is void: scale NaN, all 0, so that its products are NaN. */
     void (*quantize)(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols,
                      uint32_t width, int8_t *panel, float *scale, int32_t *sum);
 
