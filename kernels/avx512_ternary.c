@@ -32,6 +32,14 @@ INLINE __m512i field_masked(__m512i x, int f)
     return _mm512_and_si512(x, _mm512_set1_epi8((char)(3 << (2 * f))));
 }
 
+/* acc += the products of four codes and activations. The empty asm keeps the accumulator in its
+ * register: gcc copies it to another and back. */
+INLINE void accumulate(__m512i *acc, __m512i codes, __m512i q)
+{
+    *acc = _mm512_dpbusd_epi32(*acc, codes, q);
+    __asm__("" : "+v"(*acc));
+}
+
 INLINE __m512i fields_joined(const __m512i acc[4])
 {
     __m512i low = _mm512_add_epi32(acc[0], _mm512_srai_epi32(acc[1], 2));
@@ -65,8 +73,8 @@ INLINE void narrow_tile(int n, int n_sets, int width, const uint8_t *w, const in
             for (int f = 0; f < 4; f++) {
                 UNROLL
                 for (int t = 0; t < n; t++)
-                    acc[set][t][f] = _mm512_dpbusd_epi32(acc[set][t][f], field_masked(x, f),
-                                                         broadcast_4(panel + (f * width + t) * 4));
+                    accumulate(&acc[set][t][f], field_masked(x, f),
+                               broadcast_4(panel + (f * width + t) * 4));
             }
             w += BN_TERNARY_BLOCK_BYTES;
             panel += BN_TERNARY_BLOCK_COLS * width;
@@ -78,8 +86,8 @@ INLINE void narrow_tile(int n, int n_sets, int width, const uint8_t *w, const in
         for (int f = 0; f < 4; f++) {
             UNROLL
             for (int t = 0; t < n; t++)
-                acc[0][t][f] = _mm512_dpbusd_epi32(acc[0][t][f], field_masked(x, f),
-                                                   broadcast_4(panel + (f * width + t) * 4));
+                accumulate(&acc[0][t][f], field_masked(x, f),
+                           broadcast_4(panel + (f * width + t) * 4));
         }
     }
     UNROLL
@@ -120,7 +128,7 @@ INLINE void wide_tile(int n_groups, int n, const uint8_t *w, size_t group_bytes,
                 __m512i q = broadcast_4(panel + (f * TOKENS + t) * 4);
                 UNROLL
                 for (int g = 0; g < n_groups; g++)
-                    acc[g][t] = _mm512_dpbusd_epi32(acc[g][t], codes[g], q);
+                    accumulate(&acc[g][t], codes[g], q);
             }
         }
         w += BN_TERNARY_BLOCK_BYTES;
