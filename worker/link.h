@@ -4,6 +4,8 @@
  * none for a single stage) are tables of functions; nothing in the forward pass asks which one
  * it has. A frame is one step on its way: a fixed header, the packed step, the activations.
  *
+ * Without a previous stage nothing ever arrives; without a next one, what is sent has been sent.
+ *
  * Memory:  frames belong to the worker, which lends them: from receive_begin until receive_test
  *          returns it, and from send_begin until send_test returns it, a frame is the link's.
  *          Nothing is allocated after connect.
@@ -45,7 +47,8 @@ typedef struct bn_link_config {
 } bn_link_config;
 
 typedef struct bn_link_counters {
-    uint64_t bytes_in, bytes_out, frames_in, frames_out;
+    uint64_t bytes_in, bytes_out, frames_in, frames_out; /* of steps, headers included */
+    uint64_t frames_dropped;                             /* none of ours */
 } bn_link_counters;
 
 typedef struct bn_link bn_link; /* each kind has its own */
@@ -54,6 +57,7 @@ typedef struct bn_link_ops {
     const char *name; /* "mpi", "zmq", "self" */
 
     BN_CHECKED bn_status (*create)(const bn_link_config *config, bn_link **link_out);
+    /* Frames still lent are the worker's again. */
     void (*destroy)(bn_link *link);
 
     /* Where the previous stage must connect; "" when it needs no address. */

@@ -19,7 +19,9 @@ uint32_t bn_mpi_world_rank(void);
 uint32_t bn_mpi_world_size(void);
 /* Ranks on this node, counted from the launcher's variables; 1 when unknown. */
 uint32_t bn_mpi_world_local_size(void);
-/* Finalises when every neighbour is expected to do the same; else leaves without waiting. */
+/* Orderly, when every rank is about to do the same: finalises; a process that hangs in it for ten
+ * seconds is ended by SIGALRM. Otherwise does nothing, so that nobody waits: the launcher ends the
+ * job when this process exits. Links must be destroyed before. */
 void bn_mpi_world_fini(bool is_orderly);
 /* "Open MPI v4.1.4", "" without MPI. */
 const char *bn_mpi_world_library(void);
