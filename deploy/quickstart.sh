@@ -47,7 +47,7 @@ if [ -z "$model" ]; then
         "$build/bin/bitnet-model" synth "$model.part" --shape tiny --seed 1
         mv "$model.part" "$model"
     fi
-    say "this model's weights are random: its answers mean nothing. BITNET_MODEL=FILE uses a real one."
+    say "this model's weights are random: its answers mean nothing (BITNET_MODEL=FILE: a real one)"
 fi
 
 free_port() {
