@@ -118,10 +118,11 @@ static void read_memory(const job *work, uint32_t index, uint32_t n)
 #define PEAK_ROUNDS 4000000u
 #define PEAK_CHAINS 12u
 
+#if defined(__x86_64__)
+
 static void peak_vpdpbusd(const job *work, uint32_t index, uint32_t n)
 {
     (void)work, (void)index, (void)n;
-#if defined(__x86_64__)
     uint64_t rounds = PEAK_ROUNDS;
     __asm__ volatile("1:\n\t"
                      ".irp r,2,3,4,5,6,7,8,9,10,11,12,13\n\t"
@@ -134,13 +135,11 @@ static void peak_vpdpbusd(const job *work, uint32_t index, uint32_t n)
                      :
                      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
                        "xmm9", "xmm10", "xmm11", "xmm12", "xmm13");
-#endif
 }
 
 static void peak_vpmaddubsw(const job *work, uint32_t index, uint32_t n)
 {
     (void)work, (void)index, (void)n;
-#if defined(__x86_64__)
     uint64_t rounds = PEAK_ROUNDS;
     __asm__ volatile("1:\n\t"
                      ".irp r,2,3,4,5,6,7,8,9,10,11,12,13\n\t"
@@ -154,8 +153,22 @@ static void peak_vpmaddubsw(const job *work, uint32_t index, uint32_t n)
                      :
                      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
                        "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm15");
-#endif
 }
+
+#else
+
+/* Another processor: its bound is not measured. */
+static void peak_vpdpbusd(const job *work, uint32_t index, uint32_t n)
+{
+    (void)work, (void)index, (void)n;
+}
+
+static void peak_vpmaddubsw(const job *work, uint32_t index, uint32_t n)
+{
+    (void)work, (void)index, (void)n;
+}
+
+#endif
 
 static void run_ternary(const job *work, uint32_t index, uint32_t n)
 {
@@ -290,13 +303,23 @@ static void bench_rows(const bn_kernels *k)
            (double)(gated - quantized) * each);
 }
 
+static void fill_memory(void)
+{
+    if (memory != NULL) return;
+    memory = map_huge(COLD_BYTES);
+    for (size_t i = 0; i < COLD_BYTES; i++)
+        memory[i] = (uint8_t)(0x55u ^ (i * 2654435761u >> 24 & 0x11u));
+}
+
+void bench_machine(void)
+{
+    fill_memory();
+    measure_bounds(bn_kernels_get(BN_ISA_AUTO));
+}
+
 bool bench_table(const bn_kernels *k)
 {
-    if (memory == NULL) {
-        memory = map_huge(COLD_BYTES);
-        for (size_t i = 0; i < COLD_BYTES; i++)
-            memory[i] = (uint8_t)(0x55u ^ (i * 2654435761u >> 24 & 0x11u));
-    }
+    fill_memory();
     bounds limit = measure_bounds(k);
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         bench_ternary(k, &limit, shapes[s].n_rows, shapes[s].n_cols, 1, true);

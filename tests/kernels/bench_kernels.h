@@ -7,4 +7,7 @@
 /* Prints one line per kernel and shape, and the measured bounds; true (nothing can fail). */
 bool bench_table(const bn_kernels *k);
 
+/* Only the bounds: read bandwidth and multiply-adds of the best table, per thread count. */
+void bench_machine(void);
+
 #endif

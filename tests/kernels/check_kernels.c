@@ -2,7 +2,8 @@
  * What: every kernel table of this processor gives the bits of the scalar table.
  * How:  random and adversarial input in buffers that end at a forbidden page; whole outputs are
  *       compared, gaps between rows included; two spoiled tables prove that a difference is seen.
- *       With --bench the same program measures (bench_kernels.c). --table NAME restricts. */
+ *       With --bench the same program measures (bench_kernels.c), with --machine only the
+ *       bounds of the best table. --table NAME restricts. */
 #include "common/status.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
@@ -649,10 +650,13 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0) {
             is_bench = true;
+        } else if (strcmp(argv[i], "--machine") == 0) {
+            bench_machine();
+            return 0;
         } else if (strcmp(argv[i], "--table") == 0 && i + 1 < argc) {
             only = argv[++i];
         } else {
-            fprintf(stderr, "usage: check_kernels [--bench] [--table NAME]\n");
+            fprintf(stderr, "usage: check_kernels [--bench | --machine] [--table NAME]\n");
             return 2;
         }
     }
