@@ -17,6 +17,8 @@
 #define CHECK_INTERVAL_MS 200u
 #define PAUSE_MS 1500u /* between two polls: we were stopped, not they silent */
 #define MESSAGES_PER_POLL 256u
+#define GOODBYE_WAIT_MS 1000u /* at the end; a worker in a long step may take longer to leave */
+#define RELEASE_WAIT_MS 100u  /* nobody answers a release */
 
 bn_status bn_cluster_failed(bn_cluster *cluster, bn_status status)
 {
@@ -60,12 +62,14 @@ err_free:
     return status;
 }
 
-static void send_home(bn_cluster *cluster)
+/* Sends the farewell to all that can hear it; returns how many. */
+static uint32_t send_home(bn_cluster *cluster, bool is_release)
 {
+    uint32_t n_sent = 0;
     for (uint32_t i = 0; i < BN_STAGES_MAX; i++) {
         bn_member *member = &cluster->membership.members[i];
-        if (!member->is_used || member->is_gone) continue;
-        if (cluster->config.keeps_workers && cluster->failure == BN_OK) {
+        if (!member->is_used || member->is_gone || member->has_said_goodbye) continue;
+        if (is_release) {
             cluster->out.kind = BN_MESSAGE_RELEASE;
             cluster->out.epoch_only.epoch = cluster->epoch;
         } else {
@@ -73,15 +77,32 @@ static void send_home(bn_cluster *cluster)
             snprintf(cluster->out.farewell.text, sizeof cluster->out.farewell.text,
                      "the coordinator is done");
         }
-        bn_status ignored = bn_cluster_post(cluster, member);
-        (void)ignored;
+        n_sent += bn_cluster_post(cluster, member) == BN_OK && !member->is_gone;
+    }
+    return n_sent;
+}
+
+/* Reads until as many goodbyes have come. A connection that is closed with unread bytes is reset,
+ * and a reset may destroy our farewell before the other side has read it. */
+static void hear_goodbyes(bn_cluster *cluster, uint32_t n_expected, uint32_t timeout_ms)
+{
+    uint64_t now_ms = bn_clock_ms(), deadline_ms = now_ms + timeout_ms;
+    for (uint32_t n = 0; n < n_expected && now_ms < deadline_ms; now_ms = bn_clock_ms()) {
+        bn_peer peer;
+        bn_status status = bn_channel_receive(cluster->channel, (uint32_t)(deadline_ms - now_ms),
+                                              &peer, &cluster->in, NULL, NULL);
+        if (status != BN_OK) return;
+        if (cluster->in.kind != BN_MESSAGE_GOODBYE) continue;
+        n += bn_membership_find(&cluster->membership, &peer) != NULL;
     }
 }
 
 void bn_cluster_close(bn_cluster *cluster)
 {
     if (cluster == NULL) return;
-    send_home(cluster);
+    bool is_release = cluster->config.keeps_workers && cluster->failure == BN_OK;
+    uint32_t n_sent = send_home(cluster, is_release);
+    hear_goodbyes(cluster, n_sent, is_release ? RELEASE_WAIT_MS : GOODBYE_WAIT_MS);
     bn_channel_destroy(cluster->channel);
     bn_membership_fini(&cluster->membership);
     bn_free(cluster->logits);
@@ -263,6 +284,7 @@ static bn_status handle(bn_cluster *cluster, const bn_peer *peer, const void *ra
     case BN_MESSAGE_FAILURE: return handle_failure(cluster, member);
     case BN_MESSAGE_GOODBYE:
         member->has_said_goodbye = true;
+        memcpy(member->goodbye, in->farewell.text, sizeof member->goodbye);
         bn_cluster_suspect(cluster, member, true, in->farewell.text);
         return BN_OK;
     case BN_MESSAGE_LOAD_PROGRESS:

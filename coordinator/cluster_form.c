@@ -170,5 +170,9 @@ bn_status bn_cluster_form(bn_cluster *cluster)
     bn_formation_print_memory(formation, stderr);
     BN_TRY(connect_stages(cluster));
     cluster->phase = BN_CLUSTER_SERVING;
+    bn_log_info("READY", "ready: %u stage%s, link %s, context %u, %u slot%s", formation->n_stages,
+                formation->n_stages == 1 ? "" : "s", bn_formation_link_name(formation->link),
+                formation->limits.context, formation->limits.slots,
+                formation->limits.slots == 1 ? "" : "s");
     return BN_OK;
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define QUIET_MS 1200u           /* two heartbeats are missing: ask whether it is there */
 #define INQUIRY_LEAST_MS 400u    /* goodbyes that are on the way must arrive first */
 #define INQUIRY_GOODBYE_MS 1500u /* then a goodbye itself is the answer */
 #define INQUIRY_LOSS_MS 4000u    /* longer than silence takes to be noticed */
@@ -43,20 +44,21 @@ static bn_status lost(bn_cluster *cluster, const bn_member *member, uint64_t now
                                               "%s has not been heard for %.1f s", name, silent_s));
 }
 
-/* Asks everybody for a word; a closed connection shows at once. */
-static bn_status ask_all(bn_cluster *cluster)
+/* Asks everybody who has been quiet for so long; a closed connection shows at once. */
+static bn_status ask_quiet(bn_cluster *cluster, uint64_t now_ms, uint32_t quiet_ms)
 {
     for (uint32_t i = 0; i < cluster->formation.n_stages; i++) {
         bn_member *member = cluster->formation.stages[i];
         cluster->out.kind = BN_MESSAGE_STATS_REQUEST;
-        if (!member->is_gone) BN_TRY(bn_cluster_post(cluster, member));
+        if (member->is_gone || now_ms - member->heard_ms < quiet_ms) continue;
+        BN_TRY(bn_cluster_post(cluster, member));
     }
     return BN_OK;
 }
 
 static bn_status inquire(bn_cluster *cluster, uint64_t now_ms)
 {
-    BN_TRY(ask_all(cluster));
+    BN_TRY(ask_quiet(cluster, now_ms, 0));
     uint64_t elapsed_ms = now_ms - cluster->trouble_ms;
     if (elapsed_ms < INQUIRY_LEAST_MS) return BN_OK;
     for (uint32_t i = 0; i < cluster->formation.n_stages; i++) {
@@ -65,6 +67,11 @@ static bn_status inquire(bn_cluster *cluster, uint64_t now_ms)
     }
     uint32_t limit_ms = cluster->trouble_is_goodbye ? INQUIRY_GOODBYE_MS : INQUIRY_LOSS_MS;
     if (elapsed_ms < limit_ms) return BN_OK;
+    for (uint32_t i = 0; i < cluster->formation.n_stages; i++) {
+        const bn_member *member = cluster->formation.stages[i];
+        bool is_quiet = now_ms - member->heard_ms > QUIET_MS;
+        if (is_quiet && !member->has_said_goodbye) return lost(cluster, member, now_ms);
+    }
     return bn_cluster_failed(cluster,
                              bn_fail(BN_ERR_PEER_LOST, "WORKER-LOST", "%s", cluster->trouble_text));
 }
@@ -105,29 +112,28 @@ static bn_status check_stall(bn_cluster *cluster, uint64_t now_ms)
 }
 
 /* Before stages are given out a loss only leaves a place free. */
-static void drop_silent(bn_cluster *cluster, uint64_t now_ms)
+static bn_status drop_silent(bn_cluster *cluster, uint64_t now_ms)
 {
     for (uint32_t i = 0; i < BN_STAGES_MAX; i++) {
         bn_member *member = &cluster->membership.members[i];
         if (!member->is_used) continue;
+        cluster->out.kind = BN_MESSAGE_STATS_REQUEST;
+        if (now_ms - member->heard_ms > QUIET_MS) BN_TRY(bn_cluster_post(cluster, member));
         bool is_silent = now_ms - member->heard_ms > BN_MEMBER_SILENCE_MS;
         if (!is_silent && !member->is_gone && !member->has_said_goodbye) continue;
         char name[BN_MEMBER_NAME_MAX];
-        bn_log_warn("WORKER-LEFT", "%s has left before the start (%s)",
-                    bn_member_name(member, name),
-                    member->has_said_goodbye ? "told to stop"
+        bn_log_warn("WORKER-LEFT", "%s is gone before the start: %s", bn_member_name(member, name),
+                    member->has_said_goodbye ? member->goodbye
                     : member->is_gone        ? "its connection is closed"
-                                             : "not heard for 3 s");
+                                             : "it has not been heard for 3 s");
         bn_membership_drop(&cluster->membership, member);
     }
+    return BN_OK;
 }
 
 bn_status bn_cluster_check_losses(bn_cluster *cluster, uint64_t now_ms)
 {
-    if (cluster->phase == BN_CLUSTER_JOINING) {
-        drop_silent(cluster, now_ms);
-        return BN_OK;
-    }
+    if (cluster->phase == BN_CLUSTER_JOINING) return drop_silent(cluster, now_ms);
     const bn_member *silent = NULL;
     for (uint32_t i = 0; i < cluster->formation.n_stages; i++) {
         const bn_member *member = cluster->formation.stages[i];
@@ -135,6 +141,7 @@ bn_status bn_cluster_check_losses(bn_cluster *cluster, uint64_t now_ms)
         if (silent == NULL || member->heard_ms < silent->heard_ms) silent = member;
     }
     if (silent != NULL) return lost(cluster, silent, now_ms);
+    BN_TRY(ask_quiet(cluster, now_ms, QUIET_MS));
     if (cluster->trouble_ms != 0) return inquire(cluster, now_ms);
     return check_stall(cluster, now_ms);
 }

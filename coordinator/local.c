@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@
 #define TERM_MS 1500u
 #define POLL_NS 10000000u
 #define ENVIRONMENT_MAX 4096u
+#define ARGUMENTS_MAX 15u
 
 extern char **environ;
 
@@ -37,8 +39,8 @@ struct bn_local {
 
 typedef struct launch {
     char program[PATH_MAX];
-    char threads[16];
-    char *arguments[16];
+    char threads[16], memory[24];
+    char *arguments[ARGUMENTS_MAX + 1];
     char *environment[ENVIRONMENT_MAX + 2];
 } launch;
 
@@ -84,23 +86,25 @@ static bn_status prepare(const bn_local_config *config, launch *prepared)
     uint32_t threads = config->threads;
     if (threads == 0) threads = bn_host_usable_cores() / config->n_workers;
     snprintf(prepared->threads, sizeof prepared->threads, "%u", threads > 0 ? threads : 1);
-    const char *arguments[] = {
+    /* Each looks at the same machine: together they may take what is usable, not each. */
+    snprintf(prepared->memory, sizeof prepared->memory, "%" PRIu64,
+             bn_host_usable_memory(NULL) / config->n_workers);
+    const char *arguments[ARGUMENTS_MAX] = {
         prepared->program,
         "--coordinator",
         config->url,
         "--threads",
         prepared->threads,
+        "--memory",
+        prepared->memory,
         "--isa",
         config->isa,
         "--link",
         "zmq",
         "--log-level",
         config->log_level,
-        NULL,
-        NULL,
-        NULL,
     };
-    size_t n = 11;
+    size_t n = 13;
     if (config->cluster_key != NULL) {
         arguments[n++] = "--cluster-key";
         arguments[n++] = config->cluster_key;
