@@ -280,7 +280,7 @@ static void on_loss(bn_control *c, uint64_t now_ms)
     c->is_connected = c->is_joined = false;
     c->session++;
     bn_join_notice_reset(&c->notice, now_ms);
-    if (!was_joined) return;
+    if (!was_joined || atomic_load(&c->has_quit)) return;
     c->deadline_base_ms = now_ms;
     bn_log_warn("COORDINATOR-LOST",
                 "the coordinator at %s is gone; freeing its sequences and waiting %" PRIu32

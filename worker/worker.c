@@ -293,13 +293,16 @@ static bn_status do_assign(bn_worker *w, const bn_control_event *event)
 static void say_ready(const bn_worker *w)
 {
     const bn_stage *stage = w->stage;
-    char promised[16], measured[16];
+    char promised[16], measured[16], layers[40] = "no layers";
+    if (w->assign.layer_begin < w->assign.layer_end)
+        snprintf(layers, sizeof layers, "layers %" PRIu32 "-%" PRIu32, w->assign.layer_begin,
+                 w->assign.layer_end - 1);
     bn_progress_bytes_text(stage->bytes.weights + stage->bytes.kv + stage->bytes.buffers, promised);
     bn_progress_bytes_text(bn_host_resident_bytes(), measured);
     bn_log_info("READY",
-                "stage %" PRIu32 " of %" PRIu32 ": layers %" PRIu32 " to %" PRIu32
-                "%s%s, %s, %" PRIu32 " threads, link %s; memory promised %s, resident %s",
-                w->assign.stage, w->assign.n_stages, w->assign.layer_begin, w->assign.layer_end,
+                "stage %" PRIu32 " of %" PRIu32 ": %s%s%s, %s, %" PRIu32
+                " threads, link %s; memory promised %s, resident %s",
+                w->assign.stage, w->assign.n_stages, layers,
                 w->assign.has_embedding ? ", embedding" : "", w->assign.has_head ? ", head" : "",
                 w->config.kernels->name, bn_thread_pool_size(w->config.pool), w->ops->name,
                 promised, measured);
