@@ -31,7 +31,7 @@
 
 #define BN_MPI_NAP_MIN_NS 2000u
 #define BN_MPI_NAP_MAX_NS 50000u
-#define BN_MPI_CANCEL_MS 2000u
+#define BN_MPI_CANCEL_MS 1000u
 #define BN_MPI_FINALIZE_S 10u
 #define BN_MPI_TAG_EPOCHS 8000u /* MPI promises tags up to 32767 */
 #define BN_MPI_HEAD_BYTES ((int)(BN_LINK_HEADER_BYTES + BN_ENVELOPE_MAX))
@@ -390,9 +390,11 @@ static bn_status send_begin_mpi(bn_link *link, bn_link_frame *frame)
     BN_TRY(link->failure);
     int code = MPI_Isend(frame->head, (int)(BN_LINK_HEADER_BYTES + frame->body_bytes), MPI_BYTE,
                          link->next, link->tag + TAG_HEAD, MPI_COMM_WORLD, &t->requests[0]);
+    /* Synchronous: over when the receiver has matched it, and so the head before it. A plain send
+     * may be over for us and still wait inside MPI for the next call, while we go to sleep. */
     if (code == MPI_SUCCESS) {
-        code = MPI_Isend(frame->activations, (int)frame->activation_bytes, MPI_BYTE, link->next,
-                         link->tag + TAG_ACTIVATIONS, MPI_COMM_WORLD, &t->requests[1]);
+        code = MPI_Issend(frame->activations, (int)frame->activation_bytes, MPI_BYTE, link->next,
+                          link->tag + TAG_ACTIVATIONS, MPI_COMM_WORLD, &t->requests[1]);
     }
     return code == MPI_SUCCESS ? BN_OK : fail_out(link, code);
 }
