@@ -47,9 +47,11 @@ static void test_no_table_has_a_hole(void **state)
     }
 }
 
+static volatile float tiny = 0x1p-140f, one = 1.0f;
+
 #if defined(__x86_64__)
 
-static void check_spoiled_mxcsr(volatile float tiny, volatile float one)
+static void check_spoiled_mxcsr(void)
 {
     static const unsigned spoiled[] = {0x8000u, 0x0040u}; /* flush to zero, denormals are zero */
     for (size_t i = 0; i < 2; i++) {
@@ -63,9 +65,8 @@ static void check_spoiled_mxcsr(volatile float tiny, volatile float one)
 
 #else
 
-static void check_spoiled_mxcsr(volatile float tiny, volatile float one)
+static void check_spoiled_mxcsr(void)
 {
-    (void)tiny, (void)one;
 }
 
 #endif
@@ -73,7 +74,6 @@ static void check_spoiled_mxcsr(volatile float tiny, volatile float one)
 static void test_a_spoiled_environment_is_noticed_and_repaired(void **state)
 {
     (void)state;
-    volatile float tiny = 0x1p-140f, one = 1.0f;
     bn_float_env_set();
     assert_true(bn_float_env_is_set());
     assert_true(tiny * one == 0x1p-140f);
@@ -81,7 +81,7 @@ static void test_a_spoiled_environment_is_noticed_and_repaired(void **state)
     assert_false(bn_float_env_is_set());
     bn_float_env_set();
     assert_true(bn_float_env_is_set());
-    check_spoiled_mxcsr(tiny, one);
+    check_spoiled_mxcsr();
 }
 
 int main(void)
