@@ -106,9 +106,9 @@ def check_label(cell_name, layout, chunk, company, stats, n_layers):
         require((received > 0) == (index > 0), f"{cell_name}: bytes in {received}")
         require(worker["entries_max"] >= (2 if company else 1), f"{cell_name}: sequences per step")
         require(company or worker["entries_max"] == 1, f"{cell_name}: not alone")
-        require(worker["tokens_max"] <= max(chunk, 1 + company) * (1 + company),
-                f"{cell_name}: {worker['tokens_max']} tokens in a step")
     require(covered == n_layers, f"{cell_name}: {covered} of {n_layers} layers")
+    require(company or stats["tokens_max"] == chunk,
+            f"{cell_name}: {stats['tokens_max']} tokens in a step")
     in_flight = stats["steps_in_flight_max"]
     require(in_flight >= (2 if layout.stages >= 2 else 1), f"{cell_name}: {in_flight} in flight")
 
