@@ -34,6 +34,7 @@ static bn_json *worker_json(const bn_member *member)
     bn_json_set_u64(json, "link_frames_in", stats->link_frames_in);
     bn_json_set_u64(json, "link_frames_out", stats->link_frames_out);
     bn_json_set_u64(json, "entries_max", stats->entries_max);
+    bn_json_set_u64(json, "tokens_max", stats->tokens_max);
     bn_json_set_u64(json, "queued_max", stats->queued_max);
     bn_json_set_u64(json, "compute_ns", stats->compute_ns);
     bn_json_set_u64(json, "wait_ns", stats->wait_ns);

@@ -235,6 +235,7 @@ static const field stats_fields[] = {
     U64(stats, Stats, link_frames_in),
     U64(stats, Stats, link_frames_out),
     U32(stats, Stats, entries_max, 0, BN_STEP_ENTRIES_MAX),
+    U32(stats, Stats, tokens_max, 0, BN_STEP_TOKENS_MAX),
     U32(stats, Stats, queued_max, 0, BN_STEPS_IN_FLIGHT_MAX),
     U64(stats, Stats, compute_ns),
     U64(stats, Stats, wait_ns),

@@ -171,6 +171,7 @@ typedef struct bn_stats {
     uint64_t steps, tokens;
     uint64_t link_bytes_in, link_bytes_out, link_frames_in, link_frames_out;
     uint32_t entries_max; /* most sequences in one step */
+    uint32_t tokens_max;  /* most tokens in one step */
     uint32_t queued_max;  /* most steps that waited or ran here at once */
     uint64_t compute_ns, wait_ns, head_ns;
     uint64_t resident_bytes, resident_peak_bytes;

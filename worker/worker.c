@@ -61,7 +61,7 @@ struct bn_worker {
     uint32_t next_row;
 
     uint64_t n_steps, n_tokens, compute_ns, wait_ns;
-    uint32_t entries_max, queued_max;
+    uint32_t entries_max, tokens_max, queued_max;
 };
 
 static void set_state(bn_worker *w, bn_worker_state state)
@@ -266,7 +266,7 @@ static bn_status load_stage(bn_worker *w)
 static void reset_counters(bn_worker *w)
 {
     w->n_steps = w->n_tokens = w->compute_ns = w->wait_ns = 0;
-    w->entries_max = w->queued_max = 0;
+    w->entries_max = w->tokens_max = w->queued_max = 0;
 }
 
 static bn_status do_assign(bn_worker *w, const bn_control_event *event)
@@ -396,6 +396,7 @@ static bn_status run_step(bn_worker *w, bn_message *message, bn_link_frame *fram
     w->n_steps++;
     w->n_tokens += step->n_tokens;
     if (step->n_entries > w->entries_max) w->entries_max = step->n_entries;
+    if (step->n_tokens > w->tokens_max) w->tokens_max = step->n_tokens;
     BN_TRY(pass_on(w, step, frame));
     w->last_step = step->id;
     bn_control_report(w->control, w->state, w->assign.epoch, w->last_step);
@@ -489,6 +490,7 @@ static bn_status do_stats(bn_worker *w)
         .link_frames_in = link.frames_in,
         .link_frames_out = link.frames_out,
         .entries_max = w->entries_max,
+        .tokens_max = w->tokens_max,
         .queued_max = w->queued_max,
         .compute_ns = w->compute_ns,
         .wait_ns = w->wait_ns,

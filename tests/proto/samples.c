@@ -125,6 +125,7 @@ static void sample_stats(uint64_t *state, bn_stats *stats)
     stats->threads = number(state, BN_WIRE_THREADS_MAX);
     stats->threads_working = number(state, BN_WIRE_THREADS_MAX);
     stats->entries_max = number(state, BN_STEP_ENTRIES_MAX);
+    stats->tokens_max = number(state, BN_STEP_TOKENS_MAX);
     stats->queued_max = number(state, BN_STEPS_IN_FLIGHT_MAX);
     uint64_t *counters[] = {&stats->steps,
                             &stats->tokens,
