@@ -133,7 +133,7 @@ def too_few_workers():
     began = time.monotonic()
     got = call([COORDINATOR, "eval", "--tokens", "1", "--logits-out", DIRECTORY / "x.bin",
                 "--workers", 3, "--model", small_model(), "--listen", url, "--join-timeout", 2])
-    expect("too few workers", got, 1, r"0 of 3|3 workers")
+    expect("too few workers", got, 1, r"no worker has joined|0 of 3")
     require(time.monotonic() - began < 15, "took too long")
 
 
