@@ -212,6 +212,7 @@ static void test_steps_are_answered_with_the_golden_logits(void **unused)
     say(BN_MESSAGE_STATS_REQUEST);
     expect(BN_MESSAGE_STATS);
     assert_int_equal(in.stats.steps, golden.n_tokens);
+    assert_int_equal(in.stats.tokens_max, 1);
     assert_int_equal(in.stats.kv_pages_used, 1);
     assert_int_equal(in.stats.threads_working, 2);
     assert_string_equal(in.stats.link, "self");
