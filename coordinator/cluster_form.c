@@ -60,15 +60,16 @@ static bn_status too_few(const bn_cluster *cluster)
     char list[1024];
     list_members(cluster, list, sizeof list);
     const bn_membership *membership = &cluster->membership;
+    uint32_t waited_s = cluster->config.join_timeout_ms / 1000, n = membership->n_expected;
     if (membership->n_members == 0)
         return bn_fail(BN_ERR_TIMED_OUT, "WORKERS-MISSING",
-                       "no worker has joined at %s for %u s: start them with mpirun -np N "
-                       "bitnet-worker, or use --local N",
-                       bn_cluster_url(cluster), cluster->config.join_timeout_ms / 1000);
+                       "0 of %u workers have joined at %s in %u s: start them with mpirun -np %u "
+                       "bitnet-worker, or here with --local %u",
+                       n != 0 ? n : 1, bn_cluster_url(cluster), waited_s, n != 0 ? n : 4,
+                       n != 0 ? n : 4);
     return bn_fail(BN_ERR_TIMED_OUT, "WORKERS-MISSING",
-                   "only %u of %u workers have joined at %s in %u s: %s", membership->n_members,
-                   membership->n_expected, bn_cluster_url(cluster),
-                   cluster->config.join_timeout_ms / 1000, list);
+                   "only %u of %u workers have joined at %s in %u s: %s", membership->n_members, n,
+                   bn_cluster_url(cluster), waited_s, list);
 }
 
 /* One turn of a wait, in which an interrupt counts. */

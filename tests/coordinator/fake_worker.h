@@ -30,8 +30,8 @@ typedef enum fake_fault {
 typedef struct fake_crew {
     pthread_mutex_t mutex;
     bn_step steps[64]; /* a ring: what stage 0 has got */
-    uint64_t n_steps;
-    uint64_t n_passed[FAKE_STAGES_MAX];
+    _Atomic uint64_t n_steps;
+    _Atomic uint64_t n_passed[FAKE_STAGES_MAX];
     uint32_t vocab;
     bn_hash128 identity;
     char url[BN_URL_MAX];
@@ -49,7 +49,8 @@ typedef struct fake_worker {
 
     pthread_t thread;
     /* What happened, readable after fake_worker_join. */
-    bool was_refused, was_usage, was_shut_down;
+    _Atomic bool was_refused, was_shut_down;
+    bool was_usage;
     char reason[BN_TEXT_MAX];
     uint32_t n_wakes, n_rests, n_aborts;
     bn_assign assign;
