@@ -169,9 +169,11 @@ static bn_status read_edited(bn_prompt *input, const char **line_out, size_t *n_
 
 static bn_status make_room(bn_prompt *input)
 {
-    memmove(input->bytes, input->bytes + input->n_taken, input->n_bytes - input->n_taken);
-    input->n_bytes -= input->n_taken;
-    input->n_taken = 0;
+    if (input->n_taken > 0) {
+        memmove(input->bytes, input->bytes + input->n_taken, input->n_bytes - input->n_taken);
+        input->n_bytes -= input->n_taken;
+        input->n_taken = 0;
+    }
     if (input->n_bytes + 1 < input->capacity) return BN_OK;
     if (input->capacity >= BN_PROMPT_LINE_MAX)
         return bn_fail(BN_ERR_LIMIT, "LINE-LONG", "a line of input has more than %u bytes",
