@@ -24,8 +24,8 @@
 #include <unistd.h>
 
 #define WORKER_PROGRAM "bitnet-worker"
-#define LEAVE_MS 6000u /* after the coordinator's farewell */
-#define TERM_MS 1500u
+#define LEAVE_MS 1000u /* after the farewell; one that had not joined has not heard it */
+#define TERM_MS 2500u
 #define POLL_NS 10000000u
 #define ENVIRONMENT_MAX 4096u
 #define ARGUMENTS_MAX 15u
