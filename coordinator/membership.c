@@ -139,6 +139,11 @@ static bn_hello_verdict check_room(bn_membership *membership, const bn_hello *he
                 bn_member_name(member, name), hello->rank, hello->n_ranks, hello->process_id,
                 hello->node);
     }
+    if (hello->has_ranks && hello->n_ranks > BN_STAGES_MAX)
+        return refuse(welcome, true,
+                      "%u ranks were started, a cluster has at most %u workers: use mpirun -np %u "
+                      "or fewer",
+                      hello->n_ranks, BN_STAGES_MAX, BN_STAGES_MAX);
     if (!membership->is_closed && hello->has_ranks && membership->is_expected_fixed &&
         hello->n_ranks > membership->n_expected)
         return refuse(welcome, true,

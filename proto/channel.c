@@ -652,6 +652,14 @@ static const char *open_parcel(bn_channel *channel, parcel *box, bn_peer *peer, 
     return status == BN_OK ? NULL : bn_wire_trouble(channel->wire);
 }
 
+/* Whoever connected wants to know what is wrong with the other side: another version, mostly. */
+static void note_not_understood(bn_channel *channel, const char *cause)
+{
+    if (channel->is_listening) return;
+    snprintf(channel->trouble, sizeof channel->trouble, "connected, but not understood: %.400s",
+             cause);
+}
+
 /* One attempt: BN_ERR_TIMED_OUT when there is nothing, BN_ERR_BAD_MESSAGE when one was skipped. */
 static bn_status receive_now(bn_channel *channel, bn_peer *peer, bn_message *message, size_t *n_raw,
                              bool *has_raw)
@@ -664,6 +672,7 @@ static bn_status receive_now(bn_channel *channel, bn_peer *peer, bn_message *mes
         *has_raw = box.n_parts - first == 2;
         if (cause != NULL) {
             count_malformed(channel, "skipped a message", cause);
+            note_not_understood(channel, cause);
             status = BN_ERR_BAD_MESSAGE;
         }
     }

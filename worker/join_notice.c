@@ -20,7 +20,8 @@ static const struct {
     {"key", "both sides need the same --cluster-key file"},
     {"not a coordinator", "another program listens on that port, or one side has a cluster key and "
                           "the other has not"},
-    {"version", "both sides must be of the same release"},
+    {"of protocol", "both sides must be of the same version"},
+    {"not understood", "the other side is no coordinator, or one of another version"},
 };
 
 void bn_join_notice_reset(bn_join_notice *notice, uint64_t now_ms)
@@ -43,9 +44,9 @@ void bn_join_notice_say(bn_join_notice *notice, uint64_t now_ms, const char *url
 {
     if (now_ms - notice->said_ms < BN_JOIN_NOTICE_INTERVAL_MS) return;
     notice->said_ms = now_ms;
-    const char *came_back = is_connected         ? "connected, no welcome yet"
-                            : trouble[0] != '\0' ? trouble
-                                                 : "no answer";
+    const char *came_back = trouble[0] != '\0' ? trouble
+                            : is_connected     ? "connected, no welcome yet"
+                                               : "no answer";
     bn_log_warn("JOIN-WAITING", "not joined after %" PRIu64 " s; trying %s: %s; %s",
                 (now_ms - notice->began_ms) / 1000, url, came_back,
                 bn_join_notice_advice(is_connected, trouble));
