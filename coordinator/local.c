@@ -72,8 +72,8 @@ static bn_status find_program(char path_out[PATH_MAX])
 /* What belongs to a launcher that started the coordinator, or would override our arguments. */
 static bool is_withheld(const char *variable)
 {
-    static const char *const prefixes[] = {
-        "OMPI_COMM_", "OMPI_MCA_ess", "PMIX_", "PMI_", "BITNET_MODEL=", "BITNET_DIE_WITH_PARENT="};
+    static const char *const prefixes[] = {"OMPI_COMM_", "OMPI_MCA_ess", "PMIX_", "PMI_",
+                                           "BITNET_MODEL="};
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
         if (strncmp(variable, prefixes[i], strlen(prefixes[i])) == 0) return true;
     return false;
@@ -81,7 +81,6 @@ static bool is_withheld(const char *variable)
 
 static bn_status prepare(const bn_local_config *config, launch *prepared)
 {
-    static char die_with_parent[] = "BITNET_DIE_WITH_PARENT=1";
     BN_TRY(find_program(prepared->program));
     uint32_t threads = config->threads;
     if (threads == 0) threads = bn_host_usable_cores() / config->n_workers;
@@ -114,13 +113,13 @@ static bn_status prepare(const bn_local_config *config, launch *prepared)
     size_t kept = 0;
     for (char **at = environ; *at != NULL && kept < ENVIRONMENT_MAX; at++)
         if (!is_withheld(*at)) prepared->environment[kept++] = *at;
-    prepared->environment[kept++] = die_with_parent;
+    prepared->environment[kept] = NULL;
     return BN_OK;
 }
 
 _Noreturn static void run_child(launch *prepared, pid_t parent)
 {
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* it outlives execve */
     if (getppid() != parent) _exit(1);
     setpgid(0, 0);
     int null_fd = open("/dev/null", O_RDONLY);

@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #define SPIN_US 50u
@@ -206,15 +205,6 @@ static void block_signals(sigset_t *signals_out)
 }
 
 /* A worker started by a coordinator leaves with it. */
-static bn_status die_with_parent(void)
-{
-    const char *value = getenv("BITNET_DIE_WITH_PARENT");
-    if (value == NULL || strcmp(value, "1") != 0) return BN_OK;
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != 1) return BN_OK;
-    return bn_fail(BN_ERR_PEER_LOST, "PARENT-GONE", "the coordinator that started this is gone");
-}
-
 static void start_thread(void *context, uint32_t thread_index, uint32_t n_threads)
 {
     (void)context;
@@ -275,7 +265,6 @@ static bn_status fill_hello(process *p)
 
 static bn_status start(process *p)
 {
-    BN_TRY(die_with_parent());
     if (options.cluster_key != NULL) BN_TRY(bn_cluster_key_read(options.cluster_key, &p->key));
     if (options.model != NULL)
         BN_TRY(bn_model_open(options.model, BN_ACTIVATION_FROM_FILE, &p->model));

@@ -29,9 +29,11 @@ static void test_headers_survive_and_flipped_bits_never_widen(void **state)
         bn_link_header sent = sample(&random), got;
         uint8_t bytes[BN_LINK_HEADER_BYTES];
         bn_link_header_pack(&sent, bytes);
-        memset(&got, 0, sizeof got);
         assert_null(bn_link_header_unpack(bytes, sizeof bytes, &got));
-        assert_memory_equal(&sent, &got, sizeof sent);
+        assert_true(got.kind == sent.kind && got.epoch == sent.epoch);
+        assert_true(got.body_bytes == sent.body_bytes && got.step_id == sent.step_id);
+        assert_true(got.activation_bytes == sent.activation_bytes);
+        assert_memory_equal(sent.secret, got.secret, sizeof sent.secret);
         assert_null(bn_link_header_foreign(&got, sent.epoch, sent.secret));
         for (size_t bit = 0; bit < 8 * sizeof bytes; bit++) {
             bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
