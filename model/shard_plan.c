@@ -372,11 +372,23 @@ static void time_text(double seconds, double factor, const char *unit, char *tex
         snprintf(text, n, "?");
 }
 
+/* Columns of the widest name, so that the table stays a table. */
+static int name_width(const bn_shard_plan *plan, const bn_plan_worker *workers)
+{
+    size_t width = strlen("worker");
+    for (uint32_t i = 0; i < plan->n_stages; i++) {
+        size_t n = strlen(workers[i].name);
+        width = n > width ? n : width;
+    }
+    return (int)width;
+}
+
 void bn_shard_plan_print(const bn_shard_plan *plan, const bn_plan_worker *workers, FILE *stream)
 {
     double total_s = 0;
     bool is_known = true;
-    fprintf(stream, "%-5s  %-16s  %-15s  %10s  %10s  %10s  %10s  %12s\n", "stage", "worker",
+    int width = name_width(plan, workers);
+    fprintf(stream, "%-5s  %-*s  %-11s  %10s  %10s  %10s  %10s  %14s\n", "stage", width, "worker",
             "layers", "weights", "KV", "buffers", "decode", "prefill");
     for (uint32_t i = 0; i < plan->n_stages; i++) {
         const bn_plan_stage *stage = &plan->stages[i];
@@ -387,7 +399,7 @@ void bn_shard_plan_print(const bn_shard_plan *plan, const bn_plan_worker *worker
         bn_progress_bytes_text(stage->bytes.buffers, buffers);
         time_text(stage->decode_s, 1e3, "ms", decode, sizeof decode);
         time_text(stage->prefill_s_per_token, 1e3, "ms/token", prefill, sizeof prefill);
-        fprintf(stream, "%-5" PRIu32 "  %-16s  %-15s  %10s  %10s  %10s  %10s  %12s\n", i,
+        fprintf(stream, "%-5" PRIu32 "  %-*s  %-11s  %10s  %10s  %10s  %10s  %14s\n", i, width,
                 workers[i].name, layers, weights, kv, buffers, decode, prefill);
         total_s += stage->decode_s;
         is_known = is_known && stage->decode_s > 0.0;
