@@ -272,8 +272,8 @@ static void test_the_table_names_stages_and_limit(void **state)
     assert_non_null(stream);
     bn_shard_plan_print(&plan, workers, stream);
     fclose(stream);
-    assert_non_null(strstr(text, "node1/0           0-29"));
-    assert_non_null(strstr(text, "node2/1           head"));
+    assert_non_null(strstr(text, "node1/0  0-29"));
+    assert_non_null(strstr(text, "node2/1  head"));
     assert_non_null(strstr(text, "stage 1 on node2/1 limits (the head alone)"));
     assert_non_null(strstr(text, "65.67 ms")); /* 656.7 MB at 10 GB/s */
     shape_free(model);
