@@ -18,6 +18,13 @@ if(BN_SANITIZE)
   target_link_options(bn_flags INTERFACE -fsanitize=${BN_SANITIZE})
 endif()
 
+# bn_keep_modules(NAME): the leak checker can name what foreign modules have lost.
+function(bn_keep_modules name)
+  if(BN_SANITIZE MATCHES address)
+    target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/suppressions/keep_modules.c)
+  endif()
+endfunction()
+
 # bn_library(NAME SOURCES a.c b.c LINKS other libraries)
 function(bn_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
@@ -30,6 +37,7 @@ function(bn_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE bn_flags ${ARG_LINKS})
+  bn_keep_modules(${name})
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
@@ -57,7 +65,7 @@ function(bn_test_properties name timeout labels)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${timeout}
     RUN_SERIAL ${is_serial} LABELS "${labels}" ENVIRONMENT
     "BN_SOURCE_DIR=${CMAKE_SOURCE_DIR};BN_BIN_DIR=${CMAKE_BINARY_DIR}/bin;BN_ALLOC_GUARD=1;\
-BN_SANITIZE=${BN_SANITIZE};\
+BN_SANITIZE=${BN_SANITIZE};ASAN_OPTIONS=fast_unwind_on_malloc=0;\
 LSAN_OPTIONS=suppressions=${suppressions}/lsan.txt:print_suppressions=0;\
 TSAN_OPTIONS=suppressions=${suppressions}/tsan.txt")
 endfunction()
@@ -68,6 +76,7 @@ function(bn_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINKS;ARGS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE bn_flags ${ARG_LINKS} bn_cmocka)
+  bn_keep_modules(${name})
   # bin/ holds what people run, and nothing else.
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/bin)
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})

@@ -183,10 +183,7 @@ static void beat(bn_control *c, uint64_t now_ms)
 static bool send_message(bn_control *c, outgoing *item)
 {
     bn_status status = BN_OK;
-    if (item->message.kind == BN_MESSAGE_HELLO) {
-        c->hello = item->message.hello;
-        if (c->is_connected) say_hello(c);
-    } else if (item->row != NULL && atomic_load(&c->is_forgetting)) {
+    if (item->row != NULL && atomic_load(&c->is_forgetting)) {
         bn_log_debug("LOGITS-DROPPED", "dropped logits of a stage that is over");
     } else if (item->session == c->session && c->is_joined) {
         size_t n_raw = item->row != NULL ? item->message.logits.n_logits * sizeof(float) : 0;

@@ -6,6 +6,7 @@
 #include "worker/reserve.h"
 
 #define TOUCH_BYTES 4096u
+#define TOUCH_SLICE_BYTES ((size_t)64 << 20) /* between two looks at whether it is still wanted */
 
 _Static_assert(BN_STAGE_STEP_BYTES == BN_LINK_HEADER_BYTES + BN_ENVELOPE_MAX,
                "the budget knows the frame's size");
@@ -25,22 +26,31 @@ static void touch_part(void *context, uint32_t thread_index, uint32_t n_threads)
         range->memory[page * TOUCH_BYTES] = 0;
 }
 
-static void touch(bn_thread_pool *pool, void *memory, size_t bytes)
+/* In slices: hundreds of gigabytes take minutes, and a farewell must be heard meanwhile. */
+static bn_status touch(const bn_stage *stage, void *memory, size_t bytes)
 {
-    if (bytes == 0) return;
-    bn_thread_pool_run(pool, touch_part, &(touch_range){.memory = memory, .bytes = bytes});
+    const bn_stage_config *config = &stage->config;
+    for (size_t at = 0; at < bytes; at += TOUCH_SLICE_BYTES) {
+        touch_range range = {
+            .memory = (volatile uint8_t *)memory + at,
+            .bytes = bytes - at < TOUCH_SLICE_BYTES ? bytes - at : TOUCH_SLICE_BYTES,
+        };
+        bn_thread_pool_run(config->pool, touch_part, &range);
+        if (config->on_load != NULL)
+            BN_TRY(config->on_load(config->context, 0, stage->bytes.weights));
+    }
+    return BN_OK;
 }
 
 /* An arena whose memory is really there. */
-static bn_status make_arena(const char *label, uint64_t bytes, bn_thread_pool *pool,
+static bn_status make_arena(const bn_stage *stage, const char *label, uint64_t bytes,
                             bn_arena **arena_out)
 {
     BN_TRY(bn_arena_create(label, (size_t)bytes, arena_out));
     if (bytes == 0) return BN_OK;
     void *base;
     BN_TRY(bn_arena_take(*arena_out, 0, &base));
-    touch(pool, base, (size_t)bytes);
-    return BN_OK;
+    return touch(stage, base, (size_t)bytes);
 }
 
 static bn_status create_kv(bn_stage *stage)
@@ -55,7 +65,7 @@ static bn_status create_kv(bn_stage *stage)
         .n_slots = limits->slots,
         .context = limits->context,
     };
-    BN_TRY(make_arena("kv cache", stage->bytes.kv, stage->config.pool, &stage->kv_arena));
+    BN_TRY(make_arena(stage, "kv cache", stage->bytes.kv, &stage->kv_arena));
     return bn_kv_cache_create(&config, stage->kv_arena, stage->buffers_arena, &stage->kv);
 }
 
@@ -109,7 +119,7 @@ static bn_status create_forward(bn_stage *stage)
 static bn_status create_parts(bn_stage *stage)
 {
     const bn_stage_config *config = &stage->config;
-    BN_TRY(make_arena("step buffers", stage->bytes.buffers, config->pool, &stage->buffers_arena));
+    BN_TRY(make_arena(stage, "step buffers", stage->bytes.buffers, &stage->buffers_arena));
     BN_TRY(create_kv(stage));
     BN_TRY(create_frames(stage));
     BN_TRY(bn_weights_load(config->model, config->span, config->pool, config->on_load,

@@ -215,6 +215,19 @@ static bn_status create_link(bn_worker *w, const char *local_address)
     return w->ops->create(&config, &w->link);
 }
 
+/* The file that is opened again must still be the one that this worker introduced itself with. */
+static bn_status check_same_model(const bn_worker *w)
+{
+    const bn_hello *hello = &w->config.hello;
+    bn_hash128 identity;
+    BN_TRY(bn_gguf_identity(w->model->file, &identity));
+    if (identity.low == hello->model_identity.low && identity.high == hello->model_identity.high)
+        return BN_OK;
+    return bn_fail(BN_ERR_MISMATCH, "MODEL-CHANGED",
+                   "%s has changed since this worker joined: start the worker again",
+                   w->model_path);
+}
+
 static bn_status open_model(bn_worker *w, const char *path, uint32_t activation)
 {
     bn_model *model;
@@ -235,6 +248,7 @@ static bn_status load_stage(bn_worker *w)
         char path[BN_TEXT_MAX];
         memcpy(path, w->model_path, sizeof path);
         BN_TRY(open_model(w, path, w->assign.activation));
+        BN_TRY(check_same_model(w));
     }
     bn_assignment_host host = {.threads = bn_thread_pool_size(w->config.pool)};
     host.memory_bytes = bn_host_usable_memory(&host.limited_by);
@@ -521,7 +535,6 @@ static bn_status do_welcome(bn_worker *w, const bn_welcome *welcome)
     bn_log_set_node(node);
     if (w->state == BN_WORKER_JOINING) set_state(w, BN_WORKER_WAITING);
     if (w->config.model_path != NULL || welcome->model_path[0] == '\0') return BN_OK;
-    if (strcmp(w->model_path, welcome->model_path) == 0) return BN_OK;
     drop_stage(w);
     BN_TRY(open_model(w, welcome->model_path, welcome->activation));
     BN_TRY(bn_worker_introduce(&w->config.hello, w->model));
