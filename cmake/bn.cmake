@@ -21,7 +21,7 @@ endif()
 # bn_keep_modules(NAME): the leak checker can name what foreign modules have lost.
 function(bn_keep_modules name)
   if(BN_SANITIZE MATCHES address)
-    target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/suppressions/keep_modules.c)
+    target_sources(${name} PRIVATE ${BN_KEEP_MODULES})
   endif()
 endfunction()
 
