@@ -129,6 +129,17 @@ bn_status bn_fail(bn_status status, const char *id, const char *format, ...)
     return status;
 }
 
+bn_status bn_fail_unlogged(bn_status status, const char *format, ...)
+{
+    char message[LINE_BYTES_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    memcpy(last_error, message, sizeof last_error);
+    return status;
+}
+
 const char *bn_log_last_error(void)
 {
     return last_error;

@@ -43,6 +43,10 @@ void bn_log(bn_log_level level, const char *id, const char *format, ...)
 bn_status bn_fail(bn_status status, const char *id, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same without a line: for failures that the caller may come to see as none, and else logs. */
+bn_status bn_fail_unlogged(bn_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* The text of this thread's last bn_fail, "" if none. Valid until the next bn_fail. */
 const char *bn_log_last_error(void);
 

@@ -26,9 +26,10 @@
 #define EVENTS_KEPT 2u /* room for LOST, which needs a Welcome before it comes again, and QUIT */
 #define MESSAGES_MAX 64u
 #define HEARTBEAT_MS 500u
-#define RETRY_MS 5u            /* a full queue on either side */
-#define SEND_TIMEOUT_MS 30000u /* the coordinator takes nothing */
-#define SIGNAL_GRACE_MS 900u   /* from goodbye to a forced end: launchers kill soon after */
+#define RETRY_MS 5u             /* a full queue on either side */
+#define SEND_TIMEOUT_MS 30000u  /* the coordinator takes nothing */
+#define SIGNAL_GRACE_MS 900u    /* from goodbye to a forced end: launchers kill soon after */
+#define SHUTDOWN_GRACE_MS 5000u /* a layer of a long step on a slow machine ends first */
 #define WAIT_SLICE_NS 100000u
 
 typedef struct outgoing {
@@ -245,6 +246,7 @@ static void on_message(bn_control *c)
         bn_log_info("SHUTDOWN", "told to leave: %s", c->in.farewell.text);
         say_goodbye(c, "as told");
         quit(c, 0, true);
+        c->leave_by_ms = bn_clock_ms() + SHUTDOWN_GRACE_MS;
         return;
     case BN_MESSAGE_CONNECT:
     case BN_MESSAGE_WAKE:
@@ -330,15 +332,16 @@ static void on_signal(bn_control *c, uint64_t now_ms)
     bn_log_info("SIGNAL", "%s", why);
     say_goodbye(c, why);
     quit(c, 0, false);
-    if (c->leave_by_ms == 0) c->leave_by_ms = now_ms + SIGNAL_GRACE_MS;
+    uint64_t leave_by_ms = now_ms + SIGNAL_GRACE_MS;
+    if (c->leave_by_ms == 0 || c->leave_by_ms > leave_by_ms) c->leave_by_ms = leave_by_ms;
 }
 
-/* The main thread may be inside a long operation or a foreign library when a signal comes; the
- * goodbye is said, so nothing is lost by leaving without it. */
+/* The main thread may be inside a long operation or a foreign library when it is time to leave;
+ * the goodbye has left long ago, so nothing is lost by leaving without it. Nothing is closed: that
+ * would wait for the main thread's sockets. */
 static void leave_if_late(bn_control *c, uint64_t now_ms)
 {
     if (c->leave_by_ms == 0 || now_ms < c->leave_by_ms) return;
-    bn_channel_destroy(c->channel);
     _Exit(0);
 }
 

@@ -44,6 +44,10 @@ typedef struct bn_link_config {
     uint32_t port_min, port_max; /* 0, 0: any */
     void *zmq_context;
     const void *cluster_key; /* bn_cluster_key, or NULL */
+
+    /* Called many times a second by connect, which ends with what fails here. May be NULL. */
+    bn_status (*on_joining)(void *context);
+    void *context;
 } bn_link_config;
 
 typedef struct bn_link_counters {

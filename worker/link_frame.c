@@ -102,13 +102,20 @@ void bn_link_frame_drop(bn_link_ends *ends, const char *cause)
                 (unsigned long long)ends->counters.frames_dropped);
 }
 
+/* A neighbour that is gone may have been sent home, as we are about to be: see worker.c. */
+static bn_status fail_between(bn_status status, const char *from, const char *to, const char *cause)
+{
+    if (status == BN_ERR_PEER_LOST)
+        return bn_fail_unlogged(status, "link from %s to %s: %s", from, to, cause);
+    return bn_fail(status, "LINK-FAILED", "link from %s to %s: %s", from, to, cause);
+}
+
 bn_status bn_link_fail_in(const bn_link_ends *ends, bn_status status, const char *cause)
 {
-    return bn_fail(status, "LINK-FAILED", "link from %s to %s: %s", ends->previous, ends->own,
-                   cause);
+    return fail_between(status, ends->previous, ends->own, cause);
 }
 
 bn_status bn_link_fail_out(const bn_link_ends *ends, bn_status status, const char *cause)
 {
-    return bn_fail(status, "LINK-FAILED", "link from %s to %s: %s", ends->own, ends->next, cause);
+    return fail_between(status, ends->own, ends->next, cause);
 }

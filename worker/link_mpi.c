@@ -53,6 +53,8 @@ struct bn_link {
     uint32_t frames_max;
     transfer *in, *out; /* rings, oldest first */
     uint32_t in_begin, n_in, out_begin, n_out;
+    bn_status (*on_joining)(void *context);
+    void *joining_context;
 };
 
 /* ---- world ------------------------------------------------------------------------------- */
@@ -216,6 +218,8 @@ static bn_status create_mpi(const bn_link_config *config, bn_link **link_out)
     link->next = (int)config->next_rank;
     link->tag = (int)(config->epoch % BN_MPI_TAG_EPOCHS) * N_TAGS;
     link->frames_max = config->frames_max;
+    link->on_joining = config->on_joining;
+    link->joining_context = config->context;
     link->in = bn_alloc(config->frames_max, sizeof *link->in);
     link->out = bn_alloc(config->frames_max, sizeof *link->out);
     if (link->in == NULL || link->out == NULL) {
@@ -488,6 +492,7 @@ static bn_status handshake_run(bn_link *link, handshake *h, uint64_t deadline)
             if (code != MPI_SUCCESS) return fail_in(link, code);
             if (is_sent) return BN_OK;
         }
+        if (link->on_joining != NULL) BN_TRY(link->on_joining(link->joining_context));
         if (bn_clock_ms() < deadline) {
             bn_clock_sleep_ns(BN_MPI_NAP_MAX_NS);
             continue;

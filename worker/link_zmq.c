@@ -58,6 +58,8 @@ struct bn_link {
     bool is_connected, is_answered;
     const char *trouble; /* why the next stage is not connected */
     char url[BN_URL_MAX];
+    bn_status (*on_joining)(void *context);
+    void *joining_context;
 };
 
 /* ---- creation ---------------------------------------------------------------------------- */
@@ -227,6 +229,8 @@ static bn_status create_zmq(const bn_link_config *config, bn_link **link_out)
     link->has_next = config->has_next;
     link->context = config->zmq_context;
     link->frames_max = config->frames_max;
+    link->on_joining = config->on_joining;
+    link->joining_context = config->context;
     link->done_fd = link->peer_fd = -1;
     link->trouble = "not connected";
     link->in_frames = bn_alloc(config->frames_max, sizeof *link->in_frames);
@@ -626,6 +630,7 @@ static bn_status join(bn_link *link, uint64_t deadline)
         bool is_joined = link->in == NULL || link->n_peer > 0;
         bool is_answered = link->out == NULL || link->is_answered;
         if (is_joined && is_answered) return BN_OK;
+        if (link->on_joining != NULL) BN_TRY(link->on_joining(link->joining_context));
         if (now >= deadline) {
             return is_answered ? fail_in(link, BN_ERR_TIMED_OUT, "it did not join in time")
                                : fail_out(link, BN_ERR_TIMED_OUT, link->trouble);

@@ -27,6 +27,8 @@
 #define FRAME_TIMEOUT_MS 30000u
 #define LOGITS_TIMEOUT_MS 60000u
 #define FULL_POLL_NS 100000u
+#define FAREWELL_WAIT_MS 250u /* a neighbour may have heard the farewell before us */
+#define FAREWELL_POLL_NS 1000000u
 
 struct bn_worker {
     bn_worker_config config;
@@ -101,10 +103,25 @@ static void report_failure(bn_worker *w, bn_status status)
     if (send_reply(w) != BN_OK) bn_log_debug("FAILURE-LOST", "the failure could not be reported");
 }
 
+/* A lost neighbour, which nobody has logged yet: is the farewell for all on its way? */
+static bool is_lost(const bn_worker *w)
+{
+    uint64_t deadline_ms = bn_clock_ms() + FAREWELL_WAIT_MS;
+    while (!bn_control_is_cancelled(w->control)) {
+        if (bn_clock_ms() >= deadline_ms) {
+            bn_log_error("LINK-FAILED", "%s", bn_log_last_error());
+            return true;
+        }
+        bn_clock_sleep_ns(FAREWELL_POLL_NS);
+    }
+    return false;
+}
+
 /* What an error means: nothing when an event that ends the work waits; else the stage is over. */
 static void end_stage(bn_worker *w, bn_status status)
 {
-    if (!bn_control_is_cancelled(w->control)) report_failure(w, status);
+    bool is_ended = status == BN_ERR_PEER_LOST ? !is_lost(w) : bn_control_is_cancelled(w->control);
+    if (!is_ended) report_failure(w, status);
     drop_stage(w);
     set_state(w, w->state == BN_WORKER_JOINING ? BN_WORKER_JOINING : BN_WORKER_WAITING);
 }
@@ -166,6 +183,12 @@ static bn_status on_logits(void *context, const bn_step *step, uint32_t entry, u
                                   &w->is_row_sent[row]);
 }
 
+static bn_status on_joining(void *context)
+{
+    const bn_worker *w = context;
+    return bn_control_is_cancelled(w->control) ? BN_ERR_INTERRUPTED : BN_OK;
+}
+
 static bn_status choose_link(const bn_worker *w, const bn_link_ops **ops_out)
 {
     const bn_link_ops *ops = NULL;
@@ -210,6 +233,8 @@ static bn_status create_link(bn_worker *w, const char *local_address)
         .port_max = w->config.port_max,
         .zmq_context = bn_control_zmq_context(w->control),
         .cluster_key = w->config.key,
+        .on_joining = on_joining,
+        .context = w,
     };
     memcpy(config.secret, a->link_secret, sizeof config.secret);
     return w->ops->create(&config, &w->link);

@@ -66,6 +66,40 @@ def reach(scene, moment):
             time.sleep(0.01)
 
 
+# A chunk so long that one layer takes many seconds.
+LONG_STEP = ["eval", "--tokens", ",".join(["7"] * 1500), "--prefill-chunk", "1500",
+             "--logits-out", os.devnull]
+
+
+def worker_in_a_long_step(transport):
+    """SIGTERM ends it although it computes for many seconds more."""
+    with Scene(LONG_STEP, big(), transport=transport) as scene:
+        scene.wait_for(scene.err, r"(?i) ready:")
+        time.sleep(0.5)
+        pid = scene.worker_pids()[0]
+        since = time.monotonic()
+        os.kill(pid, signal.SIGTERM)
+        while pathlib.Path(f"/proc/{pid}/cmdline").exists() and \
+                pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+            require(time.monotonic() - since < SOON * SLOW, f"it computes on\n{scene.story()}")
+            time.sleep(0.02)
+        require(scene.coordinator.wait(timeout=20) == 1, f"exit\n{scene.story()}")
+        require(re.search(rf"pid {pid}\b", scene.text(scene.err)), f"not named\n{scene.story()}")
+
+
+def coordinator_of_a_long_step(transport):
+    """The farewell is heard, and obeyed within seconds."""
+    with Scene(LONG_STEP, big(), transport=transport) as scene:
+        scene.wait_for(scene.err, r"(?i) ready:")
+        time.sleep(0.5)
+        since = time.monotonic()
+        os.kill(scene.coordinator.pid, signal.SIGTERM)
+        require(scene.coordinator.wait(timeout=20) == 143, f"exit\n{scene.story()}")
+        for worker in scene.workers:
+            worker.wait(timeout=12)
+        require(time.monotonic() - since < 12, "late")
+
+
 def coordinator_is_told(sig, moment, transport):
     """It leaves with 128 + signal; its workers hear a farewell and leave with 0."""
     started = 1 if moment == "joining" else 2
@@ -297,6 +331,8 @@ def main():
              (a_worker_that_has_not_joined, nobody_reads_the_answer, a_stopped_answer_leaves_no_trace,
               a_model_that_shrinks_before_loading, a_model_that_is_replaced,
               kept_workers_take_another_model, memory_that_does_not_suffice)]
+    for case in (worker_in_a_long_step, coordinator_of_a_long_step):
+        cases += [(f"{case.__name__} {t}", lambda c=case, t=t: c(t)) for t in transports]
     cases += [(f"coordinator {sig.name} {moment} {transport}",
                lambda s=sig, m=moment, t=transport: coordinator_is_told(s, m, t))
               for sig, moment in ((signal.SIGTERM, "joining"), (signal.SIGINT, "loading"),

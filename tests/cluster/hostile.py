@@ -204,7 +204,7 @@ def coordinators_that_are_none():
 # ---- a cluster that answers while it is disturbed ------------------------------------------------
 
 ASK = ("run", "--prompt-tokens", ",".join(str(i % 200 + 3) for i in range(90)), "-n", "400",
-       "--ignore-eos", "--seed", "4", "--prefill-chunk", "7", "--link", "zmq")
+       "--ignore-eos", "--seed", "4", "--temperature", "30", "--prefill-chunk", "7", "--link", "zmq")
 
 
 class Tapped:
@@ -413,12 +413,55 @@ def slow_strangers():
     expect_same("slow strangers", answer(disturb))
 
 
+def listening(pids):
+    """Addresses on which these processes listen for TCP, as in /proc/net/tcp and tcp6."""
+    inodes = set()
+    for pid in pids:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found = re.match(r"socket:\[(\d+)\]", os.readlink(entry.path))
+                if found:
+                    inodes.add(found.group(1))
+    addresses = []
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/net/{table}", encoding="ascii") as file:
+            for line in list(file)[1:]:
+                part = line.split()
+                if part[3] == "0A" and part[9] in inodes:
+                    addresses.append(part[1].split(":")[0])
+    return addresses
+
+
+def nothing_listens_everywhere():
+    """Asked to, the coordinator listens on all addresses, and warns; data sockets never do."""
+    port = harness.free_port()
+    with tempfile.NamedTemporaryFile(mode="r+") as err, tempfile.TemporaryFile() as log:
+        coordinator = subprocess.Popen(
+            [COORDINATOR, *ASK, "-n", "0", "--context", "100000", "--model", str(model()), "--listen",
+             f"tcp://0.0.0.0:{port}", "--insecure", "--workers", "2"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=err, env=harness.environment(), start_new_session=True)
+        workers = harness.start_workers(Layout(stages=2), f"tcp://127.0.0.1:{port}", log)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while " ready:" not in open(err.name, encoding="utf-8").read():
+                require(time.monotonic() < deadline, "never ready")
+                time.sleep(0.02)
+            found = listening([worker.pid for worker in workers])
+            require(found == ["0100007F"], f"the workers listen on {found}")
+            require("00000000" in listening([coordinator.pid]), "the coordinator does not listen")
+            require("CHANNEL-INSECURE" in open(err.name, encoding="utf-8").read(), "no warning")
+        finally:
+            coordinator.kill()
+            coordinator.wait()
+            harness.stop(workers, patience=0)
+
+
 def main():
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     cases = [workers_of_other_versions, the_same_worker_twice, a_second_mpi_job,
              a_job_that_is_too_large, coordinators_of_other_versions, coordinators_that_are_none,
              strangers_at_the_data_port, a_link_that_is_cut_in_a_frame, a_link_that_repeats,
-             strangers_at_the_control_port, slow_strangers]
+             strangers_at_the_control_port, slow_strangers, nothing_listens_everywhere]
     chosen = sys.argv[1] if len(sys.argv) > 1 else ""
     failures = 0
     for case in cases:

@@ -409,6 +409,27 @@ static void test_joining_has_a_deadline_and_needs_the_secret(void **state)
 
 /* ---- ports and sleep --------------------------------------------------------------------- */
 
+static bn_status interrupt(void *counter)
+{
+    uint32_t *n_calls = counter;
+    return ++*n_calls < 3 ? BN_OK : BN_ERR_INTERRUPTED;
+}
+
+static void test_joining_ends_when_it_is_told_to(void **state)
+{
+    (void)state;
+    uint32_t n_calls = 0;
+    bn_link_config config = config_of("b", "a", NULL);
+    config.on_joining = interrupt;
+    config.context = &n_calls;
+    bn_link *link;
+    assert_int_equal(bn_link_zmq.create(&config, &link), BN_OK);
+    uint64_t began_ms = bn_clock_ms();
+    assert_int_equal(bn_link_zmq.connect(link, "", 20000), BN_ERR_INTERRUPTED);
+    assert_true(bn_clock_ms() - began_ms < 5000);
+    bn_link_zmq.destroy(link);
+}
+
 static void test_ports_come_from_the_range(void **state)
 {
     bn_link_config config = config_of("b", "a", NULL);
@@ -490,6 +511,7 @@ int main(void)
         cmocka_unit_test(test_a_dead_neighbour_is_a_failure_after_what_it_sent),
         cmocka_unit_test(test_foreign_frames_change_nothing),
         cmocka_unit_test(test_joining_has_a_deadline_and_needs_the_secret),
+        cmocka_unit_test(test_joining_ends_when_it_is_told_to),
         cmocka_unit_test(test_ports_come_from_the_range),
         cmocka_unit_test(test_an_idle_link_wakes_for_its_descriptor_only),
         cmocka_unit_test(test_the_self_link_sends_at_once_and_receives_nothing),
