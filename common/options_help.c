@@ -24,7 +24,7 @@ void bn_options_print_version(const bn_program *program)
     if (program->print_version != NULL)
         program->print_version();
     else
-        printf("%s %s (%s)\n", program->name, BN_VERSION, bn_version_commit());
+        bn_version_print(program->name, "", stdout);
 }
 
 /* 4294967296 as "4G"; numbers that are no whole multiple keep all their digits. */
@@ -67,12 +67,19 @@ static bool default_text(const bn_option *option, char *out, size_t size)
     return false;
 }
 
+/* A 0 that the option itself does not take means "not given", and words may tell it better. */
+static bool is_default_told(const bn_option *option, const char *value)
+{
+    return strcmp(value, "0") != 0 ||
+           (option->min <= 0.0 && strstr(option->help, "default") == NULL);
+}
+
 /* The help text, then choices and default in brackets. */
 static void describe(const bn_option *option, char *out, size_t size)
 {
     size_t n = (size_t)snprintf(out, size, "%s", option->help);
     char value[160];
-    bool has_default = default_text(option, value, sizeof value);
+    bool has_default = default_text(option, value, sizeof value) && is_default_told(option, value);
     if (option->kind == BN_OPTION_CHOICE) {
         for (size_t i = 0; option->choices[i] != NULL && n < size; i++)
             n += (size_t)snprintf(out + n, size - n, "%s%s", i == 0 ? " [" : "|",
@@ -84,10 +91,10 @@ static void describe(const bn_option *option, char *out, size_t size)
     if (has_default && n < size) snprintf(out + n, size - n, " (default %s)", value);
 }
 
-/* Prints `text` from column HELP_COLUMN, broken at spaces and at its own line ends. */
-static void print_wrapped(const char *text)
+/* Prints `text` from this column on, broken at spaces and at its own line ends. */
+static void print_wrapped(const char *text, int column)
 {
-    size_t room = WIDTH - HELP_COLUMN;
+    size_t room = (size_t)(WIDTH - column);
     while (*text != '\0') {
         size_t n = strcspn(text, "\n");
         if (n > room) {
@@ -98,8 +105,9 @@ static void print_wrapped(const char *text)
         }
         printf("%.*s\n", (int)n, text);
         text += n;
-        text += strspn(text, " \n");
-        if (*text != '\0') printf("%*s", HELP_COLUMN, "");
+        text += strspn(text, " ");
+        if (*text == '\n') text++;
+        if (*text != '\0') printf("%*s", column, "");
     }
 }
 
@@ -117,13 +125,16 @@ static void print_option(const bn_option *option)
         printf("%-*s", HELP_COLUMN, left);
     char text[1024];
     describe(option, text, sizeof text);
-    print_wrapped(text);
+    print_wrapped(text, HELP_COLUMN);
 }
 
 void bn_options_print_help(const bn_program *program)
 {
     printf("usage: %s %s\n", program->name, program->synopsis != NULL ? program->synopsis : "");
-    if (program->about != NULL) printf("\n%s\n", program->about);
+    if (program->about != NULL) {
+        printf("\n");
+        print_wrapped(program->about, 0);
+    }
     const char *group = NULL;
     for (const bn_option *const *table = program->tables; *table != NULL; table++) {
         for (const bn_option *option = *table; option->name != NULL; option++) {
@@ -137,5 +148,8 @@ void bn_options_print_help(const bn_program *program)
            "  -h, --help                  this text\n"
            "      --version               which build this is\n"
            "\nEach option is also an environment variable: --some-name is BITNET_SOME_NAME.\n");
-    if (program->examples != NULL) printf("\nExamples:\n%s\n", program->examples);
+    if (program->examples == NULL) return;
+    size_t n = strlen(program->examples);
+    bool is_ended = n > 0 && program->examples[n - 1] == '\n';
+    printf("\nExamples:\n%s%s", program->examples, is_ended ? "" : "\n");
 }

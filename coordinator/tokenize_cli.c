@@ -7,6 +7,7 @@
 #include "common/options.h"
 #include "coordinator/pretokenizer.h"
 #include "coordinator/tokenizer.h"
+#include "coordinator/version_cli.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -217,6 +218,7 @@ int bn_tokenize_main(int argc, char **argv)
         .about = "Reads text from standard input and prints the ids of its tokens as a JSON array.",
         .examples = "  echo -n 'Hello' | bitnet-coordinator tokenize --model model.gguf",
         .tables = tables,
+        .print_version = bn_version_cli_print,
     };
     return run(&program, argc, argv, &wanted, tokenize);
 }
@@ -245,6 +247,7 @@ int bn_detokenize_main(int argc, char **argv)
         .about = "Reads a JSON array of token ids from standard input and prints their text.",
         .examples = "  echo '[1, 2, 3]' | bitnet-coordinator detokenize --model model.gguf",
         .tables = tables,
+        .print_version = bn_version_cli_print,
     };
     return run(&program, argc, argv, &wanted, detokenize);
 }

@@ -7,9 +7,5 @@
 
 void bn_version_cli_print(void)
 {
-    printf("bitnet-coordinator %s (commit %s)\n"
-           "protocol %d.%d, numeric contract %d\n"
-           "features: zmq curve line-editing\n",
-           BN_VERSION, bn_version_commit(), BN_PROTOCOL_MAJOR, BN_PROTOCOL_MINOR,
-           BN_NUMERICS_VERSION);
+    bn_version_print("bitnet-coordinator", "zmq curve line-editing", stdout);
 }

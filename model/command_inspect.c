@@ -41,8 +41,8 @@ static bn_status parse(int argc, char **argv, inspect_options *o, bn_options_res
     const bn_option plan[] = {
         {"bytes per stage, with no worker running", "stages", BN_OPTION_U32, &o->stages, "N",
          "cut the model into N stages for equal workers", NULL, 1, BN_STAGES_MAX, 0, NULL},
-        {"bytes per stage, with no worker running", "layers", BN_OPTION_STRING, &o->layers, "N,N,…",
-         "layers of each stage, instead of the best cut", NULL, 0, 0, 0, NULL},
+        {"bytes per stage, with no worker running", "layers", BN_OPTION_STRING, &o->layers,
+         "N,N,...", "layers of each stage, instead of the best cut", NULL, 0, 0, 0, NULL},
         {"bytes per stage, with no worker running", "context", BN_OPTION_U32, &o->context, "C",
          "positions per sequence (default: what the model was trained for)", NULL, 1,
          BN_CONTEXT_MAX, 0, NULL},

@@ -24,8 +24,7 @@ static const char usage[] =
 
 void bn_command_print_version(void)
 {
-    printf("bitnet-model %s (commit %s, protocol %d.%d, numerics %d)\n", BN_VERSION,
-           bn_version_commit(), BN_PROTOCOL_MAJOR, BN_PROTOCOL_MINOR, BN_NUMERICS_VERSION);
+    bn_version_print("bitnet-model", "", stdout);
 }
 
 bn_status bn_command_flush(void)

@@ -123,13 +123,16 @@ static const bn_option option_table[] = {
 
 static void print_version(void)
 {
-    fprintf(stdout,
-            "bitnet-worker %s (commit %s)\nprotocol %d.%d, numerics %d\nfeatures:", BN_VERSION,
-            bn_version_commit(), BN_PROTOCOL_MAJOR, BN_PROTOCOL_MINOR, BN_NUMERICS_VERSION);
-    for (bn_isa isa = BN_ISA_SCALAR; isa < BN_ISA_COUNT; isa++)
-        if (bn_kernels_get(isa) != NULL) fprintf(stdout, " %s", bn_isa_names[isa]);
+    char features[320];
+    size_t n = 0;
+    for (bn_isa isa = BN_ISA_SCALAR; isa < BN_ISA_COUNT && n < sizeof features; isa++)
+        if (bn_kernels_get(isa) != NULL)
+            n += (size_t)snprintf(features + n, sizeof features - n, "%s ", bn_isa_names[isa]);
     const char *mpi = bn_mpi_world_library();
-    fprintf(stdout, " zmq%s%s%s\n", mpi[0] != '\0' ? " mpi (" : "", mpi, mpi[0] != '\0' ? ")" : "");
+    if (n < sizeof features)
+        snprintf(features + n, sizeof features - n, "zmq curve%s%s%s",
+                 mpi[0] != '\0' ? " mpi (" : "", mpi, mpi[0] != '\0' ? ")" : "");
+    bn_version_print("bitnet-worker", features, stdout);
 }
 
 static const bn_option *const option_tables[] = {option_table, NULL};
