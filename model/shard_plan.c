@@ -315,13 +315,12 @@ static bn_status parse_layers(const problem *p, const char *layers, uint32_t *en
         unsigned long value = *at >= '0' && *at <= '9' ? strtoul(at, &end, 10) : ULONG_MAX;
         if (value > BN_LAYERS_MAX || (*end != ',' && *end != '\0'))
             return bn_fail(BN_ERR_BAD_ARGUMENT, "PLAN-LAYERS",
-                           "the layers \"%s\" are not numbers with commas between, as 10,10,10,0",
-                           layers);
+                           "--layers %s: not numbers with commas between, as 10,10,10,0", layers);
         sum += value;
         if (n < p->n_workers) ends[n] = (uint32_t)(sum < UINT32_MAX ? sum : UINT32_MAX);
         if (value == 0 && (n + 1 < p->n_workers || (n == 0 && p->n_layers > 0)))
             return bn_fail(BN_ERR_BAD_ARGUMENT, "PLAN-LAYERS",
-                           "the layers \"%s\" leave stage %" PRIu32
+                           "--layers %s leaves stage %" PRIu32
                            " empty; only the last of several may hold none",
                            layers, n);
         at = end;
@@ -329,12 +328,12 @@ static bn_status parse_layers(const problem *p, const char *layers, uint32_t *en
     }
     if (n + 1 != p->n_workers)
         return bn_fail(BN_ERR_BAD_ARGUMENT, "PLAN-LAYERS",
-                       "the layers \"%s\" are for %" PRIu32 " stages, but there are %" PRIu32
-                       " workers",
-                       layers, n + 1, p->n_workers);
+                       "--layers %s is for %" PRIu32 " stage%s, but there %s %" PRIu32 " worker%s",
+                       layers, n + 1, n == 0 ? "" : "s", p->n_workers == 1 ? "is" : "are",
+                       p->n_workers, p->n_workers == 1 ? "" : "s");
     if (sum != p->n_layers)
         return bn_fail(BN_ERR_BAD_ARGUMENT, "PLAN-LAYERS",
-                       "the layers \"%s\" add up to %" PRIu64 ", but the model has %" PRIu32,
+                       "--layers %s: they add up to %" PRIu64 ", but the model has %" PRIu32,
                        layers, sum, p->n_layers);
     return BN_OK;
 }
@@ -410,8 +409,8 @@ void bn_shard_plan_print(const bn_shard_plan *plan, const bn_plan_worker *worker
             plan->efficiency * 100.0, plan->slowest, workers[plan->slowest].name);
     fprintf(stream, is_head ? " (the head alone)\n" : "\n");
     if (is_known)
-        fprintf(stream,
-                "predicted: one sequence %.1f tok/s at most, all stages full %.1f tok/s per "
-                "sequence in a step\n",
-                1.0 / total_s, 1.0 / slowest->decode_s);
+        fprintf(
+            stream,
+            "predicted: one sequence %.1f tok/s at most, %.1f steps/s when all stages are full\n",
+            1.0 / total_s, 1.0 / slowest->decode_s);
 }

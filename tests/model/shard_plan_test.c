@@ -207,9 +207,9 @@ static void test_layers_given_by_a_person(void **state)
     } cases[] = {
         {"10,10,10", NULL},
         {"10,20,0", NULL},
-        {"30,0,0", "leave stage 1 empty"},
-        {"0,15,15", "leave stage 0 empty"},
-        {"10,10", "for 2 stages, but there are 3"},
+        {"30,0,0", "leaves stage 1 empty"},
+        {"0,15,15", "leaves stage 0 empty"},
+        {"10,10", "for 2 stages, but there are 3 workers"},
         {"10,10,10,0", "for 4 stages, but there are 3"},
         {"10,10,11", "add up to 31"},
         {"10,10,x", "not numbers"},
