@@ -23,11 +23,14 @@ static bool is_loopback(const char *url)
 static void print_advice(const bn_cluster *cluster)
 {
     const char *url = bn_cluster_url(cluster), *port = strrchr(url, ':');
+    const char *key = cluster->config.key.is_set ? " --cluster-key KEYFILE" : "";
+    bool is_wild = strncmp(url, "tcp://0.0.0.0:", 14) == 0 || strncmp(url, "tcp://*:", 8) == 0;
     char host[256];
     bn_host_name(host, sizeof host);
     fprintf(stderr, "listening on %s\n", url);
     if (cluster->config.is_local) return;
-    fprintf(stderr, "start workers here:  bitnet-worker --coordinator %s\n", url);
+    fprintf(stderr, "start workers here:  bitnet-worker --coordinator %s%s%s\n",
+            is_wild ? "tcp://127.0.0.1" : url, is_wild ? port : "", key);
     if (is_loopback(url))
         fprintf(stderr,
                 "for another machine: bitnet-coordinator keygen KEYFILE, copy KEYFILE there, start "
@@ -35,9 +38,11 @@ static void print_advice(const bn_cluster *cluster)
                 "  coordinator with --listen 'tcp://0.0.0.0%s' --cluster-key KEYFILE, and there\n"
                 "  bitnet-worker --coordinator tcp://%s%s --cluster-key KEYFILE\n",
                 port, host, port);
-    else
+    else if (is_wild)
         fprintf(stderr, "on other machines:   bitnet-worker --coordinator tcp://%s%s%s\n", host,
-                port, cluster->config.key.is_set ? " --cluster-key KEYFILE" : "");
+                port, key);
+    else
+        fprintf(stderr, "on other machines:   the same command\n");
 }
 
 /* "worker 0 (…), worker 1 (…)" */
