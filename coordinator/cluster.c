@@ -202,8 +202,9 @@ static bn_status handle_hello(bn_cluster *cluster, const bn_peer *peer, uint64_t
                     cluster->in.hello.node, (unsigned long long)cluster->in.hello.process_id,
                     welcome.reason);
     if (verdict == BN_HELLO_JOINED)
-        bn_log_info("WORKER-JOINED", "%s has joined: %u threads, %s", bn_member_name(member, name),
-                    member->hello.threads, member->hello.isa);
+        bn_log_info("WORKER-JOINED", "%s has joined: %u thread%s, %s", bn_member_name(member, name),
+                    member->hello.threads, member->hello.threads == 1 ? "" : "s",
+                    member->hello.isa);
     if (verdict == BN_HELLO_RETURNED) {
         bn_status status = bn_fail(BN_ERR_PEER_LOST, "WORKER-RETURNED",
                                    "%s lost its connection in the middle of the work and came back",

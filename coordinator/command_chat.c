@@ -151,8 +151,9 @@ static bn_status work(bn_chat *p)
     BN_TRY(bn_generate_open(setup->generate, setup->context, &p->dialog));
     BN_TRY(bn_prompt_create("> ", wait_for_input, p, &p->input));
     if (bn_prompt_is_terminal(p->input))
-        printf("%s, %u stages, template %s. /help lists the commands, Ctrl-C stops an answer.\n",
+        printf("%s, %u stage%s, template %s. /help lists the commands, Ctrl-C stops an answer.\n",
                setup->model_path, bn_cluster_formation(setup->cluster)->n_stages,
+               bn_cluster_formation(setup->cluster)->n_stages == 1 ? "" : "s",
                bn_chat_template_name(setup->chat));
     BN_TRY(converse(p));
     return bn_setup_finish(setup);

@@ -52,8 +52,9 @@ static bn_status show_workers(bn_chat *p, char *arguments)
     uint64_t now_ms = bn_clock_ms();
     for (uint32_t i = 0; i < formation->n_stages; i++) {
         const bn_member *member = formation->stages[i];
-        printf("%s: %u threads, %s, last step %" PRIu64 ", heard %.1f s ago\n", formation->names[i],
-               member->hello.threads, member->hello.isa, member->heartbeat.last_step,
+        printf("%s: %u thread%s, %s, last step %" PRIu64 ", heard %.1f s ago\n",
+               formation->names[i], member->hello.threads, member->hello.threads == 1 ? "" : "s",
+               member->hello.isa, member->heartbeat.last_step,
                (double)(now_ms - member->heard_ms) / 1000.0);
     }
     return BN_OK;
@@ -100,18 +101,21 @@ static void fill_settings(bn_chat *p, setting settings[SETTINGS])
     memcpy(settings, all, sizeof all);
 }
 
+static void print_setting(const setting *s)
+{
+    if (s->kind == SET_F32)
+        printf("%-18s %g\n", s->name, (double)*(const float *)s->target);
+    else if (s->kind == SET_U32)
+        printf("%-18s %" PRIu32 "\n", s->name, *(const uint32_t *)s->target);
+    else
+        printf("%-18s %" PRIu64 "\n", s->name, *(const uint64_t *)s->target);
+}
+
 static void print_settings(const bn_chat *p, const setting settings[SETTINGS])
 {
-    for (uint32_t i = 0; i < SETTINGS; i++) {
-        const setting *s = &settings[i];
-        if (s->kind == SET_F32)
-            printf("%-18s %g\n", s->name, (double)*(const float *)s->target);
-        else if (s->kind == SET_U32)
-            printf("%-18s %" PRIu32 "\n", s->name, *(const uint32_t *)s->target);
-        else
-            printf("%-18s %" PRIu64 "\n", s->name, *(const uint64_t *)s->target);
-    }
-    printf("%-18s %s\n", "system", p->sampling.system != NULL ? p->sampling.system : "");
+    for (uint32_t i = 0; i < SETTINGS; i++)
+        print_setting(&settings[i]);
+    printf("%-18s %s\n", "system", p->sampling.system != NULL ? p->sampling.system : "(none)");
 }
 
 static bool store(const setting *s, const char *text)
@@ -149,12 +153,14 @@ static bn_status set(bn_chat *p, char *arguments)
     if (strcmp(arguments, "system") == 0) {
         snprintf(p->system, sizeof p->system, "%s", value);
         p->sampling.system = p->system[0] != '\0' ? p->system : NULL;
-        fprintf(stderr, "it counts from the next /reset on\n");
+        fprintf(stderr, "a system message counts from the next /reset on\n");
         return BN_OK;
     }
     for (uint32_t i = 0; i < SETTINGS; i++) {
         if (strcmp(arguments, settings[i].name) != 0) continue;
-        if (!store(&settings[i], value))
+        if (*value == '\0' || store(&settings[i], value))
+            print_setting(&settings[i]);
+        else
             fprintf(stderr, "/set %s: '%.60s' is not a number from %g to %g\n", arguments, value,
                     settings[i].min, settings[i].max);
         return BN_OK;
@@ -203,6 +209,7 @@ bn_status bn_command_slash(bn_chat *prompt, const char *line, size_t n)
                            strerror(errno));
         return BN_OK;
     }
-    fprintf(stderr, "there is no command '%.*s'; /help lists them\n", (int)(length & 63), text);
+    fprintf(stderr, "there is no command '%.*s'; /help lists them\n",
+            (int)(length < 60 ? length : 60), text);
     return BN_OK;
 }

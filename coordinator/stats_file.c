@@ -91,8 +91,8 @@ void bn_stats_file_print(const bn_cluster *cluster, const bn_scheduler_counts *c
         bn_progress_bytes_text(stats->link_bytes_out, sent);
         double busy = (double)stats->compute_ns, idle = (double)stats->wait_ns;
         double share = busy + idle > 0.0 ? 100.0 * busy / (busy + idle) : 0.0;
-        fprintf(stream, "%s: %s, %u threads, busy %.0f %%, resident %s, sent %s over %s\n",
-                formation->names[i], stats->isa, stats->threads, share, resident, sent,
-                stats->link);
+        fprintf(stream, "%s: %s, %u thread%s, busy %.0f %%, resident %s, sent %s over %s\n",
+                formation->names[i], stats->isa, stats->threads, stats->threads == 1 ? "" : "s",
+                share, resident, sent, stats->link);
     }
 }

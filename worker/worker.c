@@ -340,11 +340,12 @@ static void say_ready(const bn_worker *w)
     bn_progress_bytes_text(bn_host_resident_bytes(), measured);
     bn_log_info("READY",
                 "stage %" PRIu32 " of %" PRIu32 ": %s%s%s, %s, %" PRIu32
-                " threads, link %s; memory promised %s, resident %s",
+                " thread%s, link %s; memory promised %s, resident %s",
                 w->assign.stage, w->assign.n_stages, layers,
                 w->assign.has_embedding ? ", embedding" : "", w->assign.has_head ? ", head" : "",
-                w->config.kernels->name, bn_thread_pool_size(w->config.pool), w->ops->name,
-                promised, measured);
+                w->config.kernels->name, bn_thread_pool_size(w->config.pool),
+                bn_thread_pool_size(w->config.pool) == 1 ? "" : "s", w->ops->name, promised,
+                measured);
 }
 
 static bn_status do_connect(bn_worker *w, const bn_connect *connect)
