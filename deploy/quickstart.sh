@@ -29,11 +29,16 @@ fi
 
 say() { printf 'quickstart: %s\n' "$*" >&2; }
 
-"$root/deploy/install-deps.sh"
+"$root/deploy/install-deps.sh" build
 
-say "building (build/release)"
+if [ -x "$build/bin/bitnet-coordinator" ]; then
+    say "building (build/release)"
+else
+    say "building (build/release): half a minute or so, the first time"
+fi
 mkdir -p "$state"
-if ! { cmake -S "$root" --preset release && cmake --build "$build"; } >"$state/build.log" 2>&1; then
+if ! { cmake -S "$root" --preset release && cmake --build "$build" --target \
+    bitnet-model bitnet-worker bitnet-coordinator; } >"$state/build.log" 2>&1; then
     tail -n 30 "$state/build.log" >&2
     say "the build failed; the whole log is build/quickstart/build.log"
     exit 1
@@ -72,17 +77,22 @@ if [ "$(id -u)" = 0 ]; then
 fi
 
 job=
+ends_within() { # tenths of a second
+    for _ in $(seq "$1"); do
+        kill -0 "$job" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    return 1
+}
 stop_workers() {
-    local status=$?
+    local status=$? patience=0
     trap '' INT TERM HUP
     trap - EXIT
-    if [ -n "$job" ] && kill -0 "$job" 2>/dev/null; then
+    # Workers leave by themselves when the coordinator says farewell; mpirun ends after them.
+    case "$status" in 0 | 130) patience=30 ;; esac
+    if [ -n "$job" ] && ! ends_within "$patience"; then
         kill -TERM "$job" 2>/dev/null || true
-        for _ in $(seq 50); do
-            kill -0 "$job" 2>/dev/null || break
-            sleep 0.1
-        done
-        kill -KILL "-$job" 2>/dev/null || true
+        ends_within 50 || kill -KILL "-$job" 2>/dev/null || true
     fi
     exit "$status"
 }
