@@ -127,7 +127,8 @@ def check_commands():
         require("link zmq" in text and text.count("(vm" if "(vm" in text else "pid ") >= 4, text)
         require("is not a number" in ask(terminal, "/set top-p much"), "/set of a word")
         require("there is no 'colour'" in ask(terminal, "/set colour red"), "/set of nothing")
-        ask(terminal, "/set temperature 0.25")
+        for line in ("/set temperature 0.25", "/set temperature"):
+            require("0.25" in ask(terminal, line), f"{line} says what holds")
         require(re.search(r"temperature +0\.25\n", ask(terminal, "/set")), "/set")
         terminal.send(CTRL_D)
         require(terminal.wait(30 * PATIENCE) == 0, f"exit {terminal.process.returncode}")

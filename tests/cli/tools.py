@@ -66,9 +66,10 @@ def check_bench():
 def check_environment():
     model = cli.tiny("bpe")
     given = cli.coordinator("run", "--model", model, "--local", 1, "--prompt", "Hello",
-                            "--ignore-eos", "-n", 6, "--seed", 4).stdout
+                            "--ignore-eos", "-n", 6, "--seed", 4, "--temperature", 2).stdout
     env = {"BITNET_MODEL": str(model), "BITNET_LOCAL": "1", "BITNET_PROMPT": "Hello",
-           "BITNET_IGNORE_EOS": "1", "BITNET_N_TOKENS": "6", "BITNET_SEED": "4"}
+           "BITNET_IGNORE_EOS": "1", "BITNET_N_TOKENS": "6", "BITNET_SEED": "4",
+           "BITNET_TEMPERATURE": "2"}
     require(cli.coordinator("run", env=env).stdout == given, "all options from the environment")
     env["BITNET_SEED"] = "5"
     require(cli.coordinator("run", env=env).stdout != given, "another seed there")
