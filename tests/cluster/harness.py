@@ -170,7 +170,12 @@ def isas_here():
 
 
 def has_mpi():
-    return shutil.which("mpirun") is not None
+    """A launcher is here, and this build can use it."""
+    if shutil.which("mpirun") is None:
+        return False
+    version = subprocess.run([str(BIN / "bitnet-worker"), "--version"], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, check=False).stdout
+    return b" mpi (" in version
 
 
 def synth(path, *arguments):
