@@ -301,6 +301,7 @@ static bn_status handle(bn_cluster *cluster, const bn_peer *peer, const void *ra
         if (in->epoch_only.epoch == cluster->epoch && member->is_loaded) member->is_ready = true;
         return BN_OK;
     case BN_MESSAGE_STATS:
+        if (in->stats.epoch != cluster->epoch) return BN_OK;
         member->stats = in->stats;
         member->has_stats = true;
         return BN_OK;

@@ -418,7 +418,7 @@ static bn_status pass_on(bn_worker *w, const bn_step *step, bn_link_frame *frame
 }
 
 /* Executes the step in `message`, whose activations stand, or will stand, in `frame`. */
-static bn_status run_step(bn_worker *w, bn_message *message, bn_link_frame *frame, bool is_packed)
+static bn_status execute(bn_worker *w, bn_message *message, bn_link_frame *frame, bool is_packed)
 {
     bn_step *step = &message->step;
     if (step->id != w->last_step + 1)
@@ -426,11 +426,7 @@ static bn_status run_step(bn_worker *w, bn_message *message, bn_link_frame *fram
                        "step %" PRIu64 " came after step %" PRIu64, step->id, w->last_step);
     is_packed = !mark_void(w, step) && is_packed;
     uint64_t begin_ns = bn_clock_ns();
-    bn_alloc_guard_begin("step");
-    bn_status status =
-        bn_forward_run(w->stage->forward, step, frame->activations, &w->result.result);
-    bn_alloc_guard_end();
-    if (status != BN_OK) return status;
+    BN_TRY(bn_forward_run(w->stage->forward, step, frame->activations, &w->result.result));
     w->compute_ns += bn_clock_ns() - begin_ns;
     if (!is_packed && !w->assign.has_head) BN_TRY(pack_step(w, message, frame));
     w->n_steps++;
@@ -441,6 +437,15 @@ static bn_status run_step(bn_worker *w, bn_message *message, bn_link_frame *fram
     w->last_step = step->id;
     bn_control_report(w->control, w->state, w->assign.epoch, w->last_step);
     return BN_OK;
+}
+
+/* All of it on reserved memory. */
+static bn_status run_step(bn_worker *w, bn_message *message, bn_link_frame *frame, bool is_packed)
+{
+    bn_alloc_guard_begin("step");
+    bn_status status = execute(w, message, frame, is_packed);
+    bn_alloc_guard_end();
+    return status;
 }
 
 static void note_queued(bn_worker *w, uint32_t n)

@@ -100,6 +100,27 @@ def coordinator_of_a_long_step(transport):
         require(time.monotonic() - since < 12, "late")
 
 
+def a_worker_beside_a_stopped_one(transport):
+    """Its neighbour is stopped and the coordinator killed: it still leaves after --rejoin."""
+    with Scene(answer_arguments(), small(), transport=transport,
+               worker_args=("--rejoin", "1")) as scene:
+        reach(scene, "answering")
+        stopped, other = scene.worker_pids()
+        os.kill(stopped, signal.SIGSTOP)
+        time.sleep(0.1)
+        os.killpg(scene.coordinator.pid, signal.SIGKILL)
+        scene.coordinator.wait()
+        since = time.monotonic()
+        for worker in scene.workers:
+            if worker.pid != stopped and transport == "zmq":
+                require(worker.wait(timeout=12) == 1, f"exit code\n{scene.story()}")
+        while transport == "mpi" and pathlib.Path(f"/proc/{other}/status").exists() and \
+                "zombie" not in pathlib.Path(f"/proc/{other}/status").read_text():
+            require(time.monotonic() - since < 12, f"it stays\n{scene.story()}")
+            time.sleep(0.05)
+        require(time.monotonic() - since < 6 * SLOW, f"late\n{scene.story()}")
+
+
 def coordinator_is_told(sig, moment, transport):
     """It leaves with 128 + signal; its workers hear a farewell and leave with 0."""
     started = 1 if moment == "joining" else 2
@@ -318,6 +339,19 @@ def kept_workers_take_another_model():
             harness.stop(workers, patience=0)
 
 
+def a_coordinator_that_sleeps_while_joining():
+    """Stopped for longer than silence is borne, it goes on: the workers join again."""
+    with Scene(["eval", "--tokens", "1,2,3", "--logits-out", os.devnull], small(), stages=2,
+               start=1) as scene:
+        scene.wait_for(scene.err, "has joined")
+        os.kill(scene.coordinator.pid, signal.SIGSTOP)
+        time.sleep(4.5)
+        os.kill(scene.coordinator.pid, signal.SIGCONT)
+        scene.workers += harness.start_workers(Layout(stages=1), scene.url, scene.log)
+        code = scene.coordinator.wait(timeout=40)
+        require(code == 0, f"exit {code}\n{scene.story()}")
+
+
 def memory_that_does_not_suffice():
     outcome = harness.run(Layout(stages=2, worker_args=("--memory", "3M")),
                           ["eval", "--tokens", "1,2", "--logits-out", os.devnull, "--context", "4096"],
@@ -330,8 +364,9 @@ def main():
     cases = [(case.__name__, case) for case in
              (a_worker_that_has_not_joined, nobody_reads_the_answer, a_stopped_answer_leaves_no_trace,
               a_model_that_shrinks_before_loading, a_model_that_is_replaced,
-              kept_workers_take_another_model, memory_that_does_not_suffice)]
-    for case in (worker_in_a_long_step, coordinator_of_a_long_step):
+              kept_workers_take_another_model, a_coordinator_that_sleeps_while_joining,
+              memory_that_does_not_suffice)]
+    for case in (a_worker_beside_a_stopped_one, worker_in_a_long_step, coordinator_of_a_long_step):
         cases += [(f"{case.__name__} {t}", lambda c=case, t=t: c(t)) for t in transports]
     cases += [(f"coordinator {sig.name} {moment} {transport}",
                lambda s=sig, m=moment, t=transport: coordinator_is_told(s, m, t))
