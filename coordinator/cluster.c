@@ -17,6 +17,8 @@
 #define CHECK_INTERVAL_MS 200u
 #define PAUSE_MS 1500u /* between two polls: we were stopped, not they silent */
 #define MESSAGES_PER_POLL 256u
+#define REFUSALS_LOGGED 20u
+#define REFUSALS_WINDOW_MS 10000u
 #define GOODBYE_WAIT_MS 1000u /* at the end; a worker in a long step may take longer to leave */
 #define RELEASE_WAIT_MS 100u  /* nobody answers a release */
 
@@ -189,6 +191,21 @@ static bool is_connected(void *context, const bn_peer *peer)
     return bn_channel_send(cluster->channel, peer, &cluster->out, NULL, 0) != BN_ERR_PEER_LOST;
 }
 
+/* Anyone may say hello, again and again: the log must not grow as fast. */
+static void log_refusal(bn_cluster *cluster, const char *reason, uint64_t now_ms)
+{
+    const bn_hello *hello = &cluster->in.hello;
+    if (now_ms - cluster->refusals_ms >= REFUSALS_WINDOW_MS) {
+        cluster->refusals_ms = now_ms;
+        cluster->n_refusals = 0;
+    }
+    uint32_t n = ++cluster->n_refusals;
+    if (n > REFUSALS_LOGGED) return;
+    bn_log_warn("WORKER-REFUSED", "refused a worker on %s (pid %llu): %s%s", hello->node,
+                (unsigned long long)hello->process_id, reason,
+                n == REFUSALS_LOGGED ? "; more such lines are left out for a while" : "");
+}
+
 static bn_status handle_hello(bn_cluster *cluster, const bn_peer *peer, uint64_t now_ms)
 {
     bn_welcome welcome;
@@ -197,10 +214,7 @@ static bn_status handle_hello(bn_cluster *cluster, const bn_peer *peer, uint64_t
     bn_hello_verdict verdict =
         bn_membership_hello(&cluster->membership, peer, &cluster->in.hello, now_ms, is_connected,
                             cluster, &welcome, &member);
-    if (verdict == BN_HELLO_REFUSED)
-        bn_log_warn("WORKER-REFUSED", "refused a worker on %s (pid %llu): %s",
-                    cluster->in.hello.node, (unsigned long long)cluster->in.hello.process_id,
-                    welcome.reason);
+    if (verdict == BN_HELLO_REFUSED) log_refusal(cluster, welcome.reason, now_ms);
     if (verdict == BN_HELLO_JOINED)
         bn_log_info("WORKER-JOINED", "%s has joined: %u thread%s, %s", bn_member_name(member, name),
                     member->hello.threads, member->hello.threads == 1 ? "" : "s",

@@ -29,6 +29,8 @@ struct bn_cluster {
     uint64_t polled_ms, checked_ms;
     uint64_t trouble_ms; /* when the first sign of a loss was seen; 0: none */
     bool trouble_is_goodbye;
+    uint64_t refusals_ms; /* when the present window of their log lines began */
+    uint32_t n_refusals;  /* in it */
     char trouble_text[BN_TEXT_MAX + BN_MEMBER_NAME_MAX];
     bn_message in, out;
     float *logits; /* aligned copy of a raw frame */

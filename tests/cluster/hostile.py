@@ -138,6 +138,21 @@ def a_job_that_is_too_large():
         require(not accepted and "5000" in reason, f"5000 ranks: {accepted} {reason!r}")
 
 
+def hellos_without_end():
+    """Thousands of refused hellos are answered, but do not fill the log."""
+    with Coordinator(workers=3) as coordinator:
+        peer = Peer.connect(coordinator.url)
+        for _ in range(2000):
+            peer.send(hello(major=2))
+        n = 0
+        while n < 2000 and peer.receive(PATIENCE) is not None:
+            n += 1
+        require(n == 2000, f"{n} answers")
+        lines = coordinator.text().count("WORKER-REFUSED")
+        require(0 < lines < 100, f"{lines} lines for 2000 hellos")
+        peer.close()
+
+
 class FakeCoordinator:
     """Takes one connection after another and answers each hello with `answer`."""
 
@@ -459,7 +474,7 @@ def nothing_listens_everywhere():
 def main():
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     cases = [workers_of_other_versions, the_same_worker_twice, a_second_mpi_job,
-             a_job_that_is_too_large, coordinators_of_other_versions, coordinators_that_are_none,
+             a_job_that_is_too_large, hellos_without_end, coordinators_of_other_versions, coordinators_that_are_none,
              strangers_at_the_data_port, a_link_that_is_cut_in_a_frame, a_link_that_repeats,
              strangers_at_the_control_port, slow_strangers, nothing_listens_everywhere]
     chosen = sys.argv[1] if len(sys.argv) > 1 else ""
