@@ -131,7 +131,8 @@ static bn_hello_verdict check_room(bn_membership *membership, const bn_hello *he
     for (uint32_t i = 0; hello->has_ranks && i < BN_STAGES_MAX; i++) {
         const bn_member *member = &membership->members[i];
         if (!member->is_used || !member->hello.has_ranks) continue;
-        if (member->hello.n_ranks != hello->n_ranks || member->hello.rank == hello->rank)
+        if (member->hello.job != hello->job || member->hello.n_ranks != hello->n_ranks ||
+            member->hello.rank == hello->rank)
             return refuse(
                 welcome, false,
                 "%.200s is here already: the same worker twice, or a second MPI job (rank "

@@ -126,6 +126,7 @@ static const field hello_fields[] = {
     BOOL(hello, Hello, has_ranks),
     U32(hello, Hello, rank, 0, BN_WIRE_RANKS_MAX - 1),
     U32(hello, Hello, n_ranks, 0, BN_WIRE_RANKS_MAX),
+    FIELD_AS(FIELD_U64, hello, Hello, job, job, 0, UINT64_MAX),
     TEXT(hello, Hello, node),
     U64(hello, Hello, process_id),
     U64(hello, Hello, memory_bytes),

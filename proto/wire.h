@@ -66,6 +66,7 @@ typedef struct bn_hello {
     uint64_t incarnation[2]; /* random per process: the worker's identity */
     bool has_ranks;          /* started by an MPI launcher */
     uint32_t rank, n_ranks;
+    uint64_t job; /* random, equal for all ranks of one job; 0 without ranks */
     char node[BN_TEXT_MAX];
     uint64_t process_id;
     uint64_t memory_bytes; /* usable */

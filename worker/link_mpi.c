@@ -15,6 +15,7 @@
 
 #include "common/alloc.h"
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -62,6 +63,7 @@ struct bn_link {
 static struct {
     bool is_up;
     int rank, size, local_size;
+    uint64_t job;
     char library[64];
 } world = {.size = 1, .local_size = 1};
 
@@ -131,6 +133,14 @@ static bn_status count_local_ranks(void)
     return code == MPI_SUCCESS ? BN_OK : fail_mpi("ranks of this node", code);
 }
 
+/* Rank 0 draws a number for all: what launchers call a job may come again. */
+static bn_status name_job(void)
+{
+    if (world.rank == 0) BN_TRY(bn_hash_random(&world.job, sizeof world.job));
+    int code = MPI_Bcast(&world.job, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
+    return code == MPI_SUCCESS ? BN_OK : fail_mpi("name of this job", code);
+}
+
 bn_status bn_mpi_world_init(int *argc, char ***argv, bool *has_world_out)
 {
     int provided;
@@ -149,6 +159,7 @@ bn_status bn_mpi_world_init(int *argc, char ***argv, bool *has_world_out)
     }
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* or a nap of 2 µs lasts 50 */
     BN_TRY(count_local_ranks());
+    BN_TRY(name_job());
     *has_world_out = true;
     return BN_OK;
 }
@@ -161,6 +172,11 @@ uint32_t bn_mpi_world_rank(void)
 uint32_t bn_mpi_world_size(void)
 {
     return (uint32_t)world.size;
+}
+
+uint64_t bn_mpi_world_job(void)
+{
+    return world.job;
 }
 
 uint32_t bn_mpi_world_local_size(void)

@@ -26,6 +26,11 @@ uint32_t bn_mpi_world_size(void)
     return 1;
 }
 
+uint64_t bn_mpi_world_job(void)
+{
+    return 0;
+}
+
 uint32_t bn_mpi_world_local_size(void)
 {
     return 1;

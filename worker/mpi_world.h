@@ -17,6 +17,8 @@
 BN_CHECKED bn_status bn_mpi_world_init(int *argc, char ***argv, bool *has_world_out);
 uint32_t bn_mpi_world_rank(void);
 uint32_t bn_mpi_world_size(void);
+/* A random number that all ranks of this job share; 0 without a world. */
+uint64_t bn_mpi_world_job(void);
 /* Ranks on this node, counted from the launcher's variables; 1 when unknown. */
 uint32_t bn_mpi_world_local_size(void);
 /* Orderly, when every rank is about to do the same: finalises; a process that hangs in it for ten

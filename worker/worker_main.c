@@ -252,6 +252,7 @@ static bn_status fill_hello(process *p)
     hello->has_ranks = p->has_world;
     hello->rank = p->has_world ? bn_mpi_world_rank() : 0;
     hello->n_ranks = p->has_world ? bn_mpi_world_size() : 0;
+    hello->job = bn_mpi_world_job();
     bn_host_name(hello->node, sizeof hello->node);
     hello->process_id = (uint64_t)getpid();
     /* Ranks of one node share its memory. */

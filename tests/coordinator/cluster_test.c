@@ -363,19 +363,21 @@ static void test_ranks_that_do_not_fit_are_refused(void **state)
     bn_cluster_config config = make_config(2, 1);
     config.join_timeout_ms = 1200;
     bn_cluster *cluster = open_cluster(&config);
-    for (uint32_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < 4; i++) {
         workers[i].has_ranks = true;
         workers[i].n_ranks = i == 2 ? 4 : 2; /* another job, larger than --workers */
-        workers[i].rank = 0;                 /* twice the same rank */
+        workers[i].rank = i == 3;            /* twice the same rank */
+        workers[i].job = i == 3 ? 8 : 7;     /* the rank that lacks, but of another job */
         fake_worker_start(&workers[i]);
         for (int k = 0; k < 15; k++)
             assert_int_equal(bn_cluster_poll(cluster, NULL, 0, 20, NULL), BN_OK);
     }
     assert_int_equal(form_in_vain(cluster), BN_ERR_TIMED_OUT);
-    close_cluster(cluster, 3);
+    close_cluster(cluster, 4);
     assert_false(workers[0].was_refused);
     assert_non_null(strstr(workers[1].reason, "rank 0"));
     assert_true(workers[2].was_refused);
+    assert_non_null(strstr(workers[3].reason, "a second MPI job (rank 1 of 2"));
 }
 
 static void test_ranks_stand_in_their_order_and_link_by_mpi(void **state)

@@ -57,6 +57,7 @@ static void say_hello(talk *t)
         .has_ranks = w->has_ranks,
         .rank = w->rank,
         .n_ranks = w->n_ranks,
+        .job = w->job,
         .node = "fake-node",
         .process_id = w->process_id,
         .memory_bytes = 1ull << 40,

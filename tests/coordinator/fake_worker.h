@@ -44,6 +44,7 @@ typedef struct fake_worker {
     uint64_t fault_step; /* steps that it passes on before its fault shows */
     bool has_ranks, has_mpi;
     uint32_t rank, n_ranks;
+    uint64_t job;
     uint64_t number; /* makes its incarnation */
     uint32_t process_id;
 

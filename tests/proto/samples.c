@@ -64,6 +64,7 @@ static void sample_hello(uint64_t *state, bn_hello *hello)
     hello->has_ranks = coin(state);
     hello->n_ranks = (uint32_t)bn_sample_between(state, 1, BN_WIRE_RANKS_MAX);
     hello->rank = number(state, hello->n_ranks - 1);
+    hello->job = bn_sample_next(state);
     text(state, hello->node, sizeof hello->node);
     hello->process_id = bn_sample_next(state);
     hello->memory_bytes = bn_sample_next(state);
