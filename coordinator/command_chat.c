@@ -32,6 +32,7 @@ static bn_status wait_for_input(void *context, int fd)
 static bn_status write_text(const char *text, size_t n)
 {
     if (fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0) return BN_OK;
+    if (bn_interrupt_ended_write()) return BN_OK; /* whoever waits for the answer sees why */
     return bn_fail(BN_ERR_IO, "STDOUT", "cannot write standard output: %s", strerror(errno));
 }
 

@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "coordinator/id_list.h"
+#include "coordinator/interrupt.h"
 #include "coordinator/sampling_options.h"
 #include "coordinator/setup.h"
 #include "coordinator/version_cli.h"
@@ -30,6 +31,7 @@ static bn_status on_text(void *context, const char *text, size_t n)
 {
     (void)context;
     if (fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0) return BN_OK;
+    if (bn_interrupt_ended_write()) return BN_ERR_INTERRUPTED;
     return bn_fail(BN_ERR_IO, "STDOUT", "cannot write standard output: %s", strerror(errno));
 }
 

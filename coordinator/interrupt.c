@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -57,6 +59,14 @@ void bn_interrupt_take(void)
 int bn_interrupt_is_final(void)
 {
     return is_final;
+}
+
+bool bn_interrupt_ended_write(void)
+{
+    if (errno != EINTR || bn_interrupt_count() == 0) return false;
+    __fpurge(stdout);
+    clearerr(stdout);
+    return true;
 }
 
 int bn_interrupt_exit_code(void)

@@ -10,6 +10,7 @@
 
 #include "common/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 BN_CHECKED bn_status bn_interrupt_init(void);
@@ -23,6 +24,10 @@ void bn_interrupt_take(void);
 
 /* SIGTERM or SIGHUP has come: leave, do not ask. */
 int bn_interrupt_is_final(void);
+
+/* After a failed write to standard output: true when an interrupt ended a wait for its reader; then
+ * what was not written is dropped. */
+bool bn_interrupt_ended_write(void);
 
 /* 128 + the signal that came last, 0 if none: the exit code of a program that stops for it. */
 int bn_interrupt_exit_code(void);
