@@ -358,7 +358,9 @@ bool bn_scheduler_next(bn_scheduler *scheduler, bn_step *step_out)
 
     add_continued(scheduler, step_out, flown, &left);
     add_prompts(scheduler, step_out, flown, &left);
-    if (step_out->n_entries == 0) return false;
+    /* Pages go back at once when nothing else is under way that could take the command along. */
+    bool has_only_commands = step_out->n_commands > 0 && scheduler->n_flights == 0;
+    if (step_out->n_entries == 0 && !has_only_commands) return false;
 
     scheduler->n_pending = 0;
     scheduler->last_step++;

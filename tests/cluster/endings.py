@@ -284,6 +284,25 @@ def a_stopped_answer_leaves_no_trace():
         require(code == 130, f"it left with {code}")
 
 
+def pages_come_back():
+    """After answers, a stopped one and /reset no page of the KV cache is held anywhere."""
+    stats = DIRECTORY / "endings-stats.json"
+    stats.unlink(missing_ok=True)
+    with Prompt("-n", "100000", "--stats-out", str(stats)) as prompt:
+        prompt.read_until(rb"> $")
+        prompt.type(b"tell me more " * 20 + b"\n")
+        time.sleep(0.3)
+        prompt.type(b"\x03")
+        prompt.read_until(rb"stopped.*> $")
+        prompt.type(b"/reset\n")
+        prompt.read_until(rb"> $")
+        time.sleep(0.3)
+        prompt.type(b"/quit\n")
+        require(prompt.process.wait(timeout=10) == 0, "exit code")
+    for worker in harness.read_json(stats)["workers"]:
+        require(worker["kv_pages_used"] == 0, f"pages are held: {worker}")
+
+
 def load_and_disturb(name, disturb, *arguments, worker_args=()):
     """A worker on its own copy of the big model; `disturb(path)` once it has joined."""
     path = DIRECTORY / f"endings-{name}.gguf"
@@ -364,7 +383,7 @@ def main():
     transports = ["zmq"] + (["mpi"] if harness.has_mpi() else [])
     cases = [(case.__name__, case) for case in
              (a_worker_that_has_not_joined, nobody_reads_the_answer, a_stopped_answer_leaves_no_trace,
-              a_model_that_shrinks_before_loading, a_model_that_is_replaced,
+              pages_come_back,              a_model_that_shrinks_before_loading, a_model_that_is_replaced,
               kept_workers_take_another_model, a_coordinator_that_sleeps_while_joining,
               memory_that_does_not_suffice)]
     for case in (a_worker_beside_a_stopped_one, worker_in_a_long_step, coordinator_of_a_long_step):
