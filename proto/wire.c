@@ -18,7 +18,6 @@
 #include "proto/bitnet.pb-c.h"
 #include "proto/envelope.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -266,8 +265,10 @@ static bn_status field_copy_number(bn_wire *wire, const field *row, const char *
     switch (row->kind) {
     case FIELD_AMOUNT:
         memcpy(&amount, from, sizeof amount);
-        if (isfinite(amount) && amount >= 0.0) return BN_OK;
-        return refuse(wire, "%s: %s is not a finite amount", message, row->name);
+        if (amount == 0.0 || (amount >= BN_WIRE_RATE_MIN && amount <= BN_WIRE_RATE_MAX))
+            return BN_OK;
+        return refuse(wire, "%s: %s %g is not a finite amount from %g to %g", message, row->name,
+                      amount, BN_WIRE_RATE_MIN, BN_WIRE_RATE_MAX);
     case FIELD_CODE:
         memcpy(&code, from, sizeof code);
         if (code <= 0 && code >= -(int64_t)row->max) return BN_OK;

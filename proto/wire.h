@@ -31,6 +31,8 @@
 #define BN_WIRE_LAYERS_MAX 1024u
 #define BN_WIRE_RANKS_MAX 65536u
 #define BN_WIRE_THREADS_MAX 65536u /* cores and threads of a worker */
+#define BN_WIRE_RATE_MIN 1.0       /* of a worker, per second, unless it is 0: not measured */
+#define BN_WIRE_RATE_MAX 1e18
 #define BN_WIRE_KV_PAGES_MAX (1u << 28)
 
 typedef enum bn_message_kind {
@@ -72,8 +74,8 @@ typedef struct bn_hello {
     uint64_t memory_bytes; /* usable */
     uint32_t cores, threads;
     char isa[BN_TEXT_MAX];
-    double bandwidth; /* bytes per second, measured */
-    double compute;   /* multiply-adds per second, measured */
+    double bandwidth; /* bytes per second, measured; 0: not */
+    double compute;   /* multiply-adds per second, measured; 0: not */
     bool has_mpi;     /* can link by MPI */
     bool has_model;   /* the fields below are filled */
     char model_path[BN_TEXT_MAX];

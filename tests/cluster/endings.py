@@ -284,6 +284,30 @@ def a_stopped_answer_leaves_no_trace():
         require(code == 130, f"it left with {code}")
 
 
+def a_job_with_too_few_ranks():
+    """Two ranks where three workers are wanted: both are named, and mpirun ends."""
+    with Scene(["eval", "--tokens", "1", "--logits-out", os.devnull, "--join-timeout", "5"], small(),
+               stages=3, start=2, transport="mpi") as scene:
+        code = scene.coordinator.wait(timeout=30)
+        text = scene.text(scene.err)
+        require(code == 1 and re.search(r"2 of 3 workers.*rank 0 .*rank 1 ", text),
+                f"exit {code}\n{scene.story()}")
+        wait_exit(scene.workers[0], time.monotonic(), "mpirun", scene.story)
+
+
+def a_job_that_has_not_joined():
+    with tempfile.TemporaryFile() as log:
+        url = f"tcp://127.0.0.1:{harness.free_port()}"
+        jobs = harness.start_workers(Layout(stages=2, transport="mpi"), url, log)
+        time.sleep(2)
+        since = time.monotonic()
+        jobs[0].send_signal(signal.SIGTERM)
+        try:
+            wait_exit(jobs[0], since, "mpirun")
+        finally:
+            harness.stop(jobs, patience=0)
+
+
 def pages_come_back():
     """After answers, a stopped one and /reset no page of the KV cache is held anywhere."""
     stats = DIRECTORY / "endings-stats.json"
@@ -386,6 +410,8 @@ def main():
               pages_come_back,              a_model_that_shrinks_before_loading, a_model_that_is_replaced,
               kept_workers_take_another_model, a_coordinator_that_sleeps_while_joining,
               memory_that_does_not_suffice)]
+    if harness.has_mpi():
+        cases += [(c.__name__, c) for c in (a_job_with_too_few_ranks, a_job_that_has_not_joined)]
     for case in (a_worker_beside_a_stopped_one, worker_in_a_long_step, coordinator_of_a_long_step):
         cases += [(f"{case.__name__} {t}", lambda c=case, t=t: c(t)) for t in transports]
     cases += [(f"coordinator {sig.name} {moment} {transport}",

@@ -40,12 +40,19 @@ def model():
 def hello(major=1, **changes):
     values = {"numerics": 1, "incarnation": 7, "rank": None, "n_ranks": 0, "pid": 4711}
     values.update(changes)
+    more = values.pop("more", {})
     body = {1: values["numerics"], 2: "rude", 3: ("fixed64", values["incarnation"]),
             4: ("fixed64", 1), 8: "rude-node", 9: values["pid"], 10: 1 << 34, 11: 1, 12: 1,
             13: "scalar", 14: 1e9, 15: 1e9}
     if values["rank"] is not None:
         body.update({5: 1, 6: values["rank"], 7: values["n_ranks"], 16: 1})
+    body.update(more)
     return fields({MAJOR: major, MINOR: 0, HELLO: body})
+
+
+def at_once(check, cases):
+    with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
+        list(pool.map(check, cases))
 
 
 class Coordinator:
@@ -138,6 +145,46 @@ def a_job_that_is_too_large():
         require(not accepted and "5000" in reason, f"5000 ranks: {accepted} {reason!r}")
 
 
+def workers_of_absurd_size():
+    """No bandwidth, no memory, all memory, too many threads: a plan, or an error; never a crash."""
+    identity = identity_of_model()
+
+    def one(case):
+        name, more = case
+        with Coordinator(workers=2) as coordinator:
+            peers = [Peer.connect(coordinator.url) for _ in range(2)]
+            with contextlib.suppress(OSError, ConnectionError):
+                for number, peer in enumerate(peers):
+                    peer.send(hello(incarnation=number, more={17: 1, 18: "/m", 19: identity[0],
+                                                              20: identity[1], **more}))
+                for peer in peers:
+                    peer.receive(0.5)
+                time.sleep(0.5)
+            code = coordinator.process.poll()
+            require(code in (None, 1, 2), f"{name}: exit {code}\n{coordinator.text()[-1500:]}")
+            planned = [line for line in coordinator.text().splitlines() if "MALFORMED" not in line]
+            require(not re.search(r"\b(inf|nan)\b", "\n".join(planned)),
+                    f"{name}: {coordinator.text()[-1500:]}")
+
+    at_once(one, (("no bandwidth", {14: 0.0, 15: 0.0}), ("tiny bandwidth", {14: 5e-324, 15: 5e-324}),
+                  ("all bandwidth", {14: 1.7e308, 15: 1.7e308}), ("no memory", {10: 0}),
+                  ("all memory", {10: (1 << 64) - 1}), ("threads", {11: 65536, 12: 65536}),
+                  ("not a number", {14: float("nan")}), ("negative", {14: -1.0}),
+                  ("long names", {8: "n" * 511, 13: "i" * 511, 2: "b" * 511}),
+                  ("control characters", {8: "a\nb\x1b[31m", 13: "\x00x"})))
+
+
+def identity_of_model():
+    """The model's identity as the coordinator tells it when it refuses another one."""
+    with Coordinator(workers=1) as coordinator:
+        _, reason, peer = greeted(coordinator.url, hello(more={17: 1, 18: "/m", 19: ("fixed64", 1),
+                                                               20: ("fixed64", 2)}))
+        peer.close()
+    text = re.search(r"\(([0-9a-f]{32})\) at the coordinator", reason).group(1)
+    high, low = int(text[:16], 16), int(text[16:], 16)
+    return ("fixed64", low), ("fixed64", high)
+
+
 def hellos_without_end():
     """Thousands of refused hellos are answered, but do not fill the log."""
     with Coordinator(workers=3) as coordinator:
@@ -181,11 +228,6 @@ def join(url, seconds=7):
                            str(seconds)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=harness.environment(), timeout=60, check=False)
     return done.returncode, done.stderr.decode(errors="replace"), time.monotonic() - began
-
-
-def at_once(check, cases):
-    with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
-        list(pool.map(check, cases))
 
 
 def coordinators_of_other_versions():
@@ -474,7 +516,8 @@ def nothing_listens_everywhere():
 def main():
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     cases = [workers_of_other_versions, the_same_worker_twice, a_second_mpi_job,
-             a_job_that_is_too_large, hellos_without_end, coordinators_of_other_versions, coordinators_that_are_none,
+             a_job_that_is_too_large, hellos_without_end,
+             workers_of_absurd_size, coordinators_of_other_versions, coordinators_that_are_none,
              strangers_at_the_data_port, a_link_that_is_cut_in_a_frame, a_link_that_repeats,
              strangers_at_the_control_port, slow_strangers, nothing_listens_everywhere]
     chosen = sys.argv[1] if len(sys.argv) > 1 else ""

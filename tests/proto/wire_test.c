@@ -302,7 +302,7 @@ static void test_broken_scalars_are_not_packed(void **state)
         limit_case row;
     } cases[] = {
         {BN_MESSAGE_HELLO, {"rank", hello_rank, "hello: rank"}},
-        {BN_MESSAGE_HELLO, {"nan", hello_nan, "hello: bandwidth is not a finite"}},
+        {BN_MESSAGE_HELLO, {"nan", hello_nan, "is not a finite amount from 1 to 1e+18"}},
         {BN_MESSAGE_HELLO, {"text", hello_text, "hello: node is not terminated"}},
         {BN_MESSAGE_ASSIGN, {"stage", assign_stage, "assign: stage"}},
         {BN_MESSAGE_ASSIGN, {"layers", assign_layers, "assign: layers"}},
