@@ -221,18 +221,20 @@ static bn_status check_memory(const problem *p, const bn_shard_plan *plan)
     for (uint32_t i = 0; i < plan->n_stages; i++) {
         uint64_t needed = total_bytes(&plan->stages[i].bytes), memory = p->workers[i].memory;
         if (memory == 0 || needed <= memory) continue;
-        char needed_text[16], memory_text[16];
+        const bn_stage_span *span = &plan->stages[i].span;
+        char needed_text[16], memory_text[16], layers[40] = "no layers";
+        if (span->layer_begin < span->layer_end)
+            snprintf(layers, sizeof layers, "layers %" PRIu32 "-%" PRIu32, span->layer_begin,
+                     span->layer_end - 1);
         bn_progress_bytes_text(needed, needed_text);
         bn_progress_bytes_text(memory, memory_text);
-        return bn_fail(BN_ERR_LIMIT, "PLAN-MEMORY",
-                       "the model does not fit: stage %" PRIu32 " on worker %s (layers %" PRIu32
-                       " to %" PRIu32 "%s) needs %s, but may use %s: %" PRIu64
-                       " bytes are missing; give it more memory, add a worker, or lower --context "
-                       "or --slots",
-                       i, p->workers[i].name, plan->stages[i].span.layer_begin,
-                       plan->stages[i].span.layer_end,
-                       plan->stages[i].span.has_head ? " and the head" : "", needed_text,
-                       memory_text, needed - memory);
+        return bn_fail(
+            BN_ERR_LIMIT, "PLAN-MEMORY",
+            "the model does not fit: stage %" PRIu32 " on %s (%s%s) needs %s, but may use %s: "
+            "%" PRIu64 " bytes are missing; give it more memory, add a worker, or lower --context "
+            "or --slots",
+            i, p->workers[i].name, layers, span->has_head ? " and the head" : "", needed_text,
+            memory_text, needed - memory);
     }
     return BN_OK;
 }

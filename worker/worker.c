@@ -217,13 +217,16 @@ static bn_status choose_link(const bn_worker *w, const bn_link_ops **ops_out)
 static bn_status create_link(bn_worker *w, const char *local_address)
 {
     const bn_assign *a = &w->assign;
+    char own_name[BN_TEXT_MAX + 64]; /* as the coordinator names the others */
+    snprintf(own_name, sizeof own_name, "this worker (%s, pid %" PRIu64 ", stage %" PRIu32 ")",
+             w->config.hello.node, w->config.hello.process_id, a->stage);
     bn_link_config config = {
         .epoch = a->epoch,
         .has_previous = a->has_previous,
         .has_next = a->has_next,
         .previous_rank = a->previous_rank,
         .next_rank = a->next_rank,
-        .own_name = w->config.hello.node,
+        .own_name = own_name,
         .previous_name = a->previous_name,
         .next_name = a->next_name,
         .frames_max = w->stage->n_frames,
