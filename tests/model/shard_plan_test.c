@@ -176,7 +176,7 @@ static void test_what_does_not_fit_names_worker_and_bytes(void **state)
     workers[1].memory -= 7;
     assert_int_equal(bn_shard_plan_make(model, &limits, workers, 2, BN_PLAN_DECODE, &plan),
                      BN_ERR_LIMIT);
-    assert_non_null(strstr(bn_log_last_error(), "worker node2/1"));
+    assert_non_null(strstr(bn_log_last_error(), "on node2/1"));
     assert_non_null(strstr(bn_log_last_error(), ": 7 bytes are missing"));
     shape_free(model);
 }
