@@ -29,6 +29,12 @@ fi
 
 say() { printf 'quickstart: %s\n' "$*" >&2; }
 
+model=${BITNET_MODEL:-}
+if [ -n "$model" ] && [ ! -r "$model" ]; then
+    say "BITNET_MODEL=$model: there is no such file, or it cannot be read"
+    exit 1
+fi
+
 "$root/deploy/install-deps.sh" build
 
 if [ -x "$build/bin/bitnet-coordinator" ]; then
@@ -44,7 +50,6 @@ if ! { cmake -S "$root" --preset release && cmake --build "$build" --target \
     exit 1
 fi
 
-model=${BITNET_MODEL:-}
 if [ -z "$model" ]; then
     model=$state/small.gguf
     if [ ! -f "$model" ]; then
@@ -113,7 +118,7 @@ if [ $# -eq 1 ]; then
 else
     "$build/bin/bitnet-coordinator" --listen "$BITNET_COORDINATOR" --workers "$workers" || status=$?
 fi
-if [ "$status" -ne 0 ] && [ "$status" -ne 130 ]; then
+if [ "$status" -ne 0 ] && [ "$status" -ne 130 ] && [ -s "$state/workers.log" ]; then
     say "the coordinator ended with $status; the last lines of the workers:"
     tail -n 15 "$state/workers.log" >&2
 fi

@@ -326,11 +326,10 @@ static void watch_clocks(bn_control *c, uint64_t now_ms)
 static void on_signal(bn_control *c, uint64_t now_ms)
 {
     struct signalfd_siginfo info;
-    char why[64];
     if (read(c->signal_fd, &info, sizeof info) != (ssize_t)sizeof info) return;
-    snprintf(why, sizeof why, "told to stop (%s)", strsignal((int)info.ssi_signo));
-    bn_log_info("SIGNAL", "%s", why);
-    say_goodbye(c, why);
+    const char *name = strsignal((int)info.ssi_signo);
+    bn_log_info("SIGNAL", "told to stop (%s)", name);
+    say_goodbye(c, name); /* the coordinator says who was told to stop */
     quit(c, 0, false);
     uint64_t leave_by_ms = now_ms + SIGNAL_GRACE_MS;
     if (c->leave_by_ms == 0 || c->leave_by_ms > leave_by_ms) c->leave_by_ms = leave_by_ms;
