@@ -49,8 +49,12 @@ def remove_models():
 def program(*arguments, stdin=b"", timeout=120.0, env=None, cwd=None):
     """Runs one program of ours to its end: a CompletedProcess with bytes."""
     command = [str(BIN / arguments[0]), *map(str, arguments[1:])]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout * PATIENCE,
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout * PATIENCE,
                           env=harness.environment(**(env or {})), cwd=cwd, check=False)
+    # Workers of --local write to the same stderr, and nobody asks for their exit codes.
+    require(b"Sanitizer" not in done.stderr and b"runtime error: " not in done.stderr,
+            f"{arguments}: a sanitizer complains:\n{done.stderr.decode(errors='replace')[-6000:]}")
+    return done
 
 
 def coordinator(*arguments, code=0, **more):

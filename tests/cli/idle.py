@@ -55,11 +55,11 @@ def check(transport):
         try:
             with Terminal(command, env) as terminal:
                 terminal.expect("Ctrl-C stops an answer.", 60 * PATIENCE)
-                terminal.expect("> ", 10 * PATIENCE)
+                terminal.expect_prompt(10 * PATIENCE)
                 require(f"link {transport}".encode() in terminal.seen, "another link")
                 terminal.line("Hello")
                 terminal.expect("\n")
-                terminal.expect("\n> ", 30 * PATIENCE)
+                terminal.expect_prompt(30 * PATIENCE)
                 time.sleep(1.0)  # the last words of the answer
                 pids = [terminal.process.pid, *workers_of(workers)]
                 require(len(pids) == 1 + STAGES, f"{len(pids) - 1} workers, not {STAGES}")
@@ -71,7 +71,7 @@ def check(transport):
                       f"{', '.join(f'{1000 * s:.1f} ms' for s in used)})", flush=True)
                 require(share < SHARE_MAX, f"{100 * share:.2f} % of a core while idle")
                 terminal.line("again")  # and it wakes
-                terminal.expect("\n> ", 30 * PATIENCE)
+                terminal.expect_prompt(30 * PATIENCE)
                 terminal.line("/quit")
                 require(terminal.wait(30 * PATIENCE) == 0, f"exit {terminal.process.returncode}")
         finally:

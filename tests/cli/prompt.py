@@ -29,7 +29,7 @@ def prompt(*arguments, state=None):
                    "--worker-threads", 1, "-n", 8, *arguments]
         with Terminal(command, env) as terminal:
             terminal.expect("Ctrl-C stops an answer.", 60 * PATIENCE)
-            terminal.expect("> ", 10 * PATIENCE)
+            terminal.expect_prompt(10 * PATIENCE)
             below = cli.descendants(terminal.process.pid)
             require(len(below) == 2, f"{below} below the coordinator, not two workers")
             yield terminal
@@ -43,7 +43,7 @@ def ask(terminal, line):
     terminal.line(line)
     terminal.expect("\n", 10 * PATIENCE)
     terminal.taken -= 1  # a command may say nothing: the prompt follows its own echo
-    text = terminal.expect("\n> ", 15 * PATIENCE).decode(errors="replace")
+    text = terminal.expect_prompt(15 * PATIENCE).decode(errors="replace")
     return text.replace("\r", "")[1:] + "\n"
 
 
@@ -90,12 +90,13 @@ def check_interrupts():
         terminal.expect("\n")
         terminal.send(CTRL_C)
         terminal.expect("(stopped; Ctrl-C again leaves)", 20 * PATIENCE)
-        terminal.expect("> ")
+        terminal.expect_prompt()
         ask(terminal, "/set n-tokens 8")
         require(ask(terminal, "And now?").strip() != "", "an answer after one was stopped")
         terminal.send(b"half a line")
         terminal.send(CTRL_C)
         terminal.expect("(Ctrl-C again leaves)")
+        terminal.expect_prompt()
         require(ask(terminal, "/nosuch").count("half") == 0, "Ctrl-C throws the line away")
         terminal.send(CTRL_C)
         require(terminal.wait(30 * PATIENCE) == 130, f"exit {terminal.process.returncode}")
@@ -108,6 +109,7 @@ def check_interrupted_answer_then_leaving():
         terminal.expect("\n")
         terminal.send(CTRL_C)
         terminal.expect("(stopped")
+        terminal.expect_prompt()
         terminal.send(CTRL_C)
         require(terminal.wait(30 * PATIENCE) == 130, f"exit {terminal.process.returncode}")
 

@@ -56,10 +56,10 @@ def check_terminal():
         for ending in ("quit", "interrupts"):
             with Terminal([SCRIPT], env) as terminal:
                 terminal.expect("Ctrl-C stops an answer.", 300)
-                terminal.expect("> ")
+                terminal.expect_prompt()
                 terminal.line("/workers")
                 terminal.expect("link mpi")
-                terminal.expect("\n> ")
+                terminal.expect_prompt()
                 if ending == "quit":
                     terminal.line("/quit")
                 else:

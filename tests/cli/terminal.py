@@ -72,6 +72,17 @@ class Terminal:
                 raise AssertionError(f"{text!r} did not come, {why}; instead:\n"
                                      f"{self.seen[self.taken:].decode(errors='replace')}")
 
+    def expect_prompt(self, timeout=30.0, text="\n> "):
+        """What comes until the prompt, once the editor listens: it shows the prompt first, and
+        what is typed before it listens is echoed twice."""
+        before = self.expect(text, timeout)
+        deadline = time.monotonic() + timeout
+        while termios.tcgetattr(self.master)[3] & termios.ICANON:
+            if time.monotonic() >= deadline:
+                raise AssertionError("the line editor does not listen")
+            time.sleep(0.002)
+        return before
+
     def rest(self, timeout=30.0):
         """What comes until the program has closed the terminal."""
         deadline = time.monotonic() + timeout
