@@ -211,6 +211,26 @@ def nobody_reads_the_answer():
                 require(not pathlib.Path(f"/proc/{pid}").exists(), f"worker {pid} is left")
 
 
+def local_workers_die_with_it():
+    """The coordinator is killed while its --local workers load, answer, or wait."""
+    for model, seconds in ((big(), 0.4), (small(), 0.8)):
+        process = subprocess.Popen(
+            [COORDINATOR, *answer_arguments(), "--local", "2", "--worker-threads", "1", "--context",
+             "20000", "--model", str(model), "--listen", f"tcp://127.0.0.1:{harness.free_port()}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=harness.environment())
+        time.sleep(seconds * SLOW)
+        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True,
+                                  check=False).stdout.split()
+        process.kill()
+        process.wait()
+        require(len(children) == 2, f"{children} are its workers")
+        since = time.monotonic()
+        while any(pathlib.Path(f"/proc/{pid}/exe").exists() for pid in children):
+            require(time.monotonic() - since < SOON * SLOW, "local workers survive")
+            time.sleep(0.05)
+
+
 class Prompt:
     """The interactive prompt on a terminal of its own."""
 
@@ -406,7 +426,8 @@ def memory_that_does_not_suffice():
 def main():
     transports = ["zmq"] + (["mpi"] if harness.has_mpi() else [])
     cases = [(case.__name__, case) for case in
-             (a_worker_that_has_not_joined, nobody_reads_the_answer, a_stopped_answer_leaves_no_trace,
+             (a_worker_that_has_not_joined, nobody_reads_the_answer, local_workers_die_with_it,
+              a_stopped_answer_leaves_no_trace,
               pages_come_back,              a_model_that_shrinks_before_loading, a_model_that_is_replaced,
               kept_workers_take_another_model, a_coordinator_that_sleeps_while_joining,
               memory_that_does_not_suffice)]
