@@ -26,10 +26,10 @@
 #define EVENTS_KEPT 2u /* room for LOST, which needs a Welcome before it comes again, and QUIT */
 #define MESSAGES_MAX 64u
 #define HEARTBEAT_MS 500u
-#define RETRY_MS 5u             /* a full queue on either side */
-#define SEND_TIMEOUT_MS 30000u  /* the coordinator takes nothing */
-#define SIGNAL_GRACE_MS 900u    /* from goodbye to a forced end: launchers kill soon after */
-#define SHUTDOWN_GRACE_MS 5000u /* a layer of a long step on a slow machine ends first */
+#define RETRY_MS 5u              /* a full queue on either side */
+#define SEND_TIMEOUT_MS 30000u   /* the coordinator takes nothing */
+#define SIGNAL_GRACE_MS 900u     /* from goodbye to a forced end: launchers kill soon after */
+#define SHUTDOWN_GRACE_MS 30000u /* a layer of a long step ends first: MPI wants order */
 #define WAIT_SLICE_NS 100000u
 
 typedef struct outgoing {
