@@ -88,7 +88,7 @@ def worker_in_a_long_step(transport):
 
 
 def coordinator_of_a_long_step(transport):
-    """The farewell is heard, and obeyed within seconds."""
+    """The farewell is heard, and obeyed after the matrix product under way."""
     with Scene(LONG_STEP, big(), transport=transport) as scene:
         scene.wait_for(scene.err, r"(?i) ready:")
         time.sleep(0.5)
@@ -97,7 +97,7 @@ def coordinator_of_a_long_step(transport):
         require(scene.coordinator.wait(timeout=20) == 143, f"exit\n{scene.story()}")
         for worker in scene.workers:
             worker.wait(timeout=35)
-        require(time.monotonic() - since < 12 * SLOW, "late")
+        require(time.monotonic() - since < 35, "late")
 
 
 def a_worker_beside_a_stopped_one(transport):
