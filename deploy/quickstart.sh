@@ -43,6 +43,11 @@ else
     say "building (build/release): half a minute or so, the first time"
 fi
 mkdir -p "$state"
+# Two at once build one after the other.
+if command -v flock >/dev/null; then
+    exec 9>"$state/lock"
+    flock 9
+fi
 if ! { cmake -S "$root" --preset release && cmake --build "$build" --target \
     bitnet-model bitnet-worker bitnet-coordinator; } >"$state/build.log" 2>&1; then
     tail -n 30 "$state/build.log" >&2
@@ -59,6 +64,7 @@ if [ -z "$model" ]; then
     fi
     say "this model's weights are random: its answers mean nothing (BITNET_MODEL=FILE: a real one)"
 fi
+exec 9>&-
 
 free_port() {
     local port
@@ -106,9 +112,9 @@ trap 'exit 143' TERM HUP
 # Ctrl-C belongs to the coordinator: one stops an answer, a second leaves.
 trap : INT
 
-say "starting mpirun -np $workers bitnet-worker (log: build/quickstart/workers.log)"
+say "starting mpirun -np $workers bitnet-worker (log: build/quickstart/workers-$port.log)"
 setsid mpirun -np "$workers" --bind-to none "$build/bin/bitnet-worker" \
-    </dev/null >"$state/workers.log" 2>&1 &
+    </dev/null >"$state/workers-$port.log" 2>&1 &
 job=$!
 
 status=0
@@ -118,8 +124,8 @@ if [ $# -eq 1 ]; then
 else
     "$build/bin/bitnet-coordinator" --listen "$BITNET_COORDINATOR" --workers "$workers" || status=$?
 fi
-if [ "$status" -ne 0 ] && [ "$status" -ne 130 ] && [ -s "$state/workers.log" ]; then
+if [ "$status" -ne 0 ] && [ "$status" -ne 130 ] && [ -s "$state/workers-$port.log" ]; then
     say "the coordinator ended with $status; the last lines of the workers:"
-    tail -n 15 "$state/workers.log" >&2
+    tail -n 15 "$state/workers-$port.log" >&2
 fi
 exit "$status"
