@@ -118,9 +118,11 @@ stage "dependencies" ./deploy/install-deps.sh || exit 1
 if [ $full = 1 ]; then
     few=(-LE '^(tidy|bench)$')
     many=(-LE '^(tidy|bench)$')
+    threads=("${many[@]}")
 else
     few=(-LE '^(tidy|bench|long|cluster|cli|mpi|serial)$')
     many=(-LE '^(tidy|bench|long)$')
+    threads=(-LE '^(tidy|bench|long|cli)$')
 fi
 
 stage "build: clang" build clang
@@ -131,7 +133,7 @@ if [ $clang_is_built = 0 ]; then stage "tests, compiled by clang" run_tests clan
 if stage "build: ASan+UBSan" build asan; then
     stage "tests, ASan+UBSan" run_tests asan "${many[@]}"
 fi
-if stage "build: TSan" build tsan; then stage "tests, TSan" run_tests tsan "${many[@]}"; fi
+if stage "build: TSan" build tsan; then stage "tests, TSan" run_tests tsan "${threads[@]}"; fi
 
 for preset in "${run_presets[@]+"${run_presets[@]}"}"; do
     printf '\n=== seconds per suite (%s)\n' "$preset"

@@ -74,7 +74,8 @@ def ask(layout, model, vocab, chunk, company, directory):
     for arguments in (
             ["eval", "--tokens", prompt_ids(vocab), "--logits-out", logits_path],
             ["run", "--prompt-tokens", prompt_ids(vocab), "-n", GENERATED, "--ignore-eos",
-             "--seed", 11, "--temperature", "0.9", "--tokens-out", tokens_path]):
+             "--seed", 11, "--temperature", "30", "--top-p", "1", "--min-p", "0",
+             "--tokens-out", tokens_path]):
         stats_path.unlink(missing_ok=True)
         outcome = harness.run(layout, arguments + shared, model)
         require(outcome.code == 0, f"{arguments[0]} failed on {layout}", outcome)
