@@ -59,7 +59,7 @@ if [ -z "$model" ]; then
     model=$state/small.gguf
     if [ ! -f "$model" ]; then
         say "making a small model (build/quickstart/small.gguf)"
-        "$build/bin/bitnet-model" synth "$model.part" --shape tiny --seed 1
+        "$build/bin/bitnet-model" synth "$model.part" --shape tiny --seed 1 >&2
         mv "$model.part" "$model"
     fi
     say "this model's weights are random: its answers mean nothing (BITNET_MODEL=FILE: a real one)"
