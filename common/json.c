@@ -9,12 +9,12 @@
 #include "common/alloc.h"
 #include "common/log.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
-#define DEPTH_MAX 64
 #define INDENT_MAX 31
 
 static atomic_bool is_memory_lost;
@@ -164,10 +164,12 @@ bn_status bn_json_print(const bn_json *value, FILE *stream, uint32_t indent)
     return bn_fail(BN_ERR_NO_MEMORY, "JSON-PRINT", "no memory to build JSON");
 }
 
-/* The library allows 2048 levels; walking such a tree would need a deep stack. */
-static bool is_shallow(const char *text, size_t n)
+/* Before the library sees the text: it allows 2048 levels, whose walk would need a deep stack, and
+ * makes as many values as it finds. */
+static bn_status check_extent(const char *text, size_t n, const char *what)
 {
     uint32_t depth = 0;
+    size_t n_values = 1;
     bool is_in_string = false;
     for (size_t i = 0; i < n; i++) {
         char c = text[i];
@@ -177,25 +179,80 @@ static bool is_shallow(const char *text, size_t n)
         } else if (c == '"') {
             is_in_string = true;
         } else if (c == '[' || c == '{') {
-            if (++depth > DEPTH_MAX) return false;
-        } else if ((c == ']' || c == '}') && depth > 0) {
-            depth--;
+            n_values++;
+            if (++depth > BN_JSON_DEPTH_MAX)
+                return bn_fail(BN_ERR_LIMIT, "JSON-PARSE", "%s nested deeper than %u levels", what,
+                               BN_JSON_DEPTH_MAX);
+        } else if (c == ']' || c == '}') {
+            if (depth > 0) depth--;
+        } else if (c == ',') {
+            n_values++;
         }
     }
-    return true;
+    if (n_values <= BN_JSON_VALUES_MAX) return BN_OK;
+    return bn_fail(BN_ERR_LIMIT, "JSON-PARSE", "%s has %zu values; at most %u are possible", what,
+                   n_values, BN_JSON_VALUES_MAX);
+}
+
+static bn_status parse(const char *text, size_t n, const char *what, bn_status bad,
+                       bn_json **value_out)
+{
+    BN_TRY(check_extent(text, n, what));
+    json_error_t error;
+    json_t *node = json_loadb(text, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
+    if (node == NULL)
+        return bn_fail(bad, "JSON-PARSE", "%s, line %d, column %d: %s", what, error.line,
+                       error.column, error.text);
+    *value_out = (bn_json *)node;
+    return BN_OK;
 }
 
 bn_status bn_json_parse(const char *text, size_t n, bn_json **value_out)
 {
-    if (!is_shallow(text, n))
-        return bn_fail(BN_ERR_LIMIT, "JSON-PARSE", "JSON nested deeper than %d levels", DEPTH_MAX);
-    json_error_t error;
-    json_t *node = json_loadb(text, n, JSON_DECODE_ANY, &error);
-    if (node == NULL)
-        return bn_fail(BN_ERR_BAD_MESSAGE, "JSON-PARSE", "JSON, line %d, column %d: %s", error.line,
-                       error.column, error.text);
-    *value_out = (bn_json *)node;
+    return parse(text, n, "JSON", BN_ERR_BAD_MESSAGE, value_out);
+}
+
+static bn_status read_text(const char *path, FILE *stream, size_t n_max, char **text_out,
+                           size_t *n_out)
+{
+    size_t n = 0, capacity = 65536;
+    char *text = bn_alloc(capacity, 1);
+    while (text != NULL) {
+        size_t wanted = capacity - n, n_read = fread(text + n, 1, wanted, stream);
+        n += n_read;
+        if (n > n_max || ferror(stream) || n_read < wanted) break;
+        char *grown = bn_realloc(text, capacity *= 2, 1);
+        if (grown == NULL) bn_free(text);
+        text = grown;
+    }
+    bn_status status = BN_OK;
+    if (text == NULL)
+        status = bn_fail(BN_ERR_NO_MEMORY, "JSON-READ", "no memory to read %s", path);
+    else if (ferror(stream))
+        status = bn_fail(BN_ERR_IO, "JSON-READ", "cannot read %s: %s", path, strerror(errno));
+    else if (n > n_max)
+        status = bn_fail(BN_ERR_LIMIT, "JSON-READ",
+                         "%s has more than %zu bytes, which is the most it may have", path, n_max);
+    if (status != BN_OK) bn_free(text);
+    if (status != BN_OK) return status;
+    *text_out = text;
+    *n_out = n;
     return BN_OK;
+}
+
+bn_status bn_json_read(const char *path, size_t n_max, bn_json **value_out)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *stream = fopen(path, "re");
+    if (stream == NULL)
+        return bn_fail(BN_ERR_IO, "JSON-READ", "cannot open %s: %s", path, strerror(errno));
+    bn_status status = read_text(path, stream, n_max, &text, &n);
+    fclose(stream);
+    if (status != BN_OK) return status;
+    status = parse(text, n, path, BN_ERR_BAD_FILE, value_out);
+    bn_free(text);
+    return status;
 }
 
 bool bn_json_is_array(const bn_json *value)
@@ -203,14 +260,44 @@ bool bn_json_is_array(const bn_json *value)
     return value != NULL && json_is_array(const_node_of(value));
 }
 
-size_t bn_json_length(const bn_json *array)
+bool bn_json_is_object(const bn_json *value)
 {
-    return array == NULL ? 0 : json_array_size(const_node_of(array));
+    return value != NULL && json_is_object(const_node_of(value));
+}
+
+bool bn_json_is_null(const bn_json *value)
+{
+    return value != NULL && json_is_null(const_node_of(value));
+}
+
+size_t bn_json_length(const bn_json *array_or_object)
+{
+    if (array_or_object == NULL) return 0;
+    const json_t *node = const_node_of(array_or_object);
+    return json_is_object(node) ? json_object_size(node) : json_array_size(node);
 }
 
 const bn_json *bn_json_at(const bn_json *array, size_t index)
 {
     return array == NULL ? NULL : (const bn_json *)json_array_get(const_node_of(array), index);
+}
+
+const bn_json *bn_json_get(const bn_json *object, const char *name)
+{
+    return object == NULL ? NULL : (const bn_json *)json_object_get(const_node_of(object), name);
+}
+
+bool bn_json_next(const bn_json *object, bn_json_member *member)
+{
+    if (!bn_json_is_object(object)) return false;
+    /* The library's walk takes a tree that could change; nothing here changes it. */
+    json_t *node = (json_t *)(uintptr_t)object;
+    member->place =
+        member->place == NULL ? json_object_iter(node) : json_object_iter_next(node, member->place);
+    if (member->place == NULL) return false;
+    member->name = json_object_iter_key(member->place);
+    member->value = (const bn_json *)json_object_iter_value(member->place);
+    return true;
 }
 
 bool bn_json_as_u64(const bn_json *value, uint64_t *value_out)
@@ -219,6 +306,27 @@ bool bn_json_as_u64(const bn_json *value, uint64_t *value_out)
     json_int_t number = json_integer_value(const_node_of(value));
     if (number < 0) return false;
     *value_out = (uint64_t)number;
+    return true;
+}
+
+bool bn_json_as_double(const bn_json *value, double *value_out)
+{
+    if (value == NULL || !json_is_number(const_node_of(value))) return false;
+    *value_out = json_number_value(const_node_of(value));
+    return true;
+}
+
+bool bn_json_as_bool(const bn_json *value, bool *value_out)
+{
+    if (value == NULL || !json_is_boolean(const_node_of(value))) return false;
+    *value_out = json_is_true(const_node_of(value));
+    return true;
+}
+
+bool bn_json_as_text(const bn_json *value, const char **text_out)
+{
+    if (value == NULL || !json_is_string(const_node_of(value))) return false;
+    *text_out = json_string_value(const_node_of(value));
     return true;
 }
 

@@ -189,6 +189,13 @@ void bn_gguf_writer_key_i32s(bn_gguf_writer *writer, const char *key, const int3
     put(writer, &writer->keys, values, (size_t)n * sizeof *values);
 }
 
+void bn_gguf_writer_key_f32s(bn_gguf_writer *writer, const char *key, const float *values,
+                             uint64_t n)
+{
+    begin_array(writer, key, BN_GGUF_F32, n);
+    put(writer, &writer->keys, values, (size_t)n * sizeof *values);
+}
+
 void bn_gguf_writer_key_copy(bn_gguf_writer *writer, const bn_gguf *file, uint64_t index)
 {
     BN_ASSERT(index < file->n_keys);

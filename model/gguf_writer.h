@@ -33,6 +33,8 @@ void bn_gguf_writer_key_text(bn_gguf_writer *writer, const char *key, const char
 void bn_gguf_writer_key_texts(bn_gguf_writer *writer, const char *key, const bn_text_list *texts);
 void bn_gguf_writer_key_i32s(bn_gguf_writer *writer, const char *key, const int32_t *values,
                              uint64_t n);
+void bn_gguf_writer_key_f32s(bn_gguf_writer *writer, const char *key, const float *values,
+                             uint64_t n);
 /* Key `index` of another file, as it stands there. */
 void bn_gguf_writer_key_copy(bn_gguf_writer *writer, const bn_gguf *file, uint64_t index);
 

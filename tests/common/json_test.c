@@ -1,14 +1,17 @@
 /* json_test.c
- * What: what is built prints as JSON in order; broken builds and closed outputs fail; bad input
- *       is refused with its place.
+ * What: what is built prints as JSON in order; broken builds and closed outputs fail; texts and
+ *       files are read; bad input is refused with its place.
  * How:  printed text is compared; tables of inputs; /dev/full plays the full disk. */
 #include "common/json.h"
 
+#include "common/alloc.h"
 #include "common/log.h"
 #include "tests/common/cmocka_all.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char printed[4096];
 
@@ -149,6 +152,8 @@ static void test_bad_input_is_refused(void **state)
         {"[1,", BN_ERR_BAD_MESSAGE},
         {"[1] x", BN_ERR_BAD_MESSAGE},
         {"{\"a\":}", BN_ERR_BAD_MESSAGE},
+        {"{\"a\":1, \"a\":1}", BN_ERR_BAD_MESSAGE},
+        {"[\"\\u0000\"]", BN_ERR_BAD_MESSAGE},
         {"[\"\xff\"]", BN_ERR_BAD_MESSAGE},
         {"[99999999999999999999]", BN_ERR_BAD_MESSAGE},
         {deep, BN_ERR_LIMIT},
@@ -166,6 +171,85 @@ static void test_bad_input_is_refused(void **state)
     }
 }
 
+static void test_objects_are_walked_in_the_order_of_the_text(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"b\": 1.5, \"a\": true, \"c\": \"\\u00e9\", \"d\": null, \"e\": {\"f\": [7]}}";
+    static const char *const names[] = {"b", "a", "c", "d", "e"};
+    bn_json *value;
+    assert_int_equal(bn_json_parse(text, strlen(text), &value), BN_OK);
+    size_t n = 0;
+    for (bn_json_member m = {0}; bn_json_next(value, &m); n++)
+        assert_string_equal(m.name, names[n]);
+    assert_int_equal(n, BN_COUNT(names));
+    assert_int_equal(bn_json_length(value), n);
+    double number = 0;
+    bool truth = false;
+    const char *shown = NULL;
+    assert_true(bn_json_as_double(bn_json_get(value, "b"), &number) && number == 1.5);
+    assert_true(bn_json_as_bool(bn_json_get(value, "a"), &truth) && truth);
+    assert_true(bn_json_as_text(bn_json_get(value, "c"), &shown));
+    assert_string_equal(shown, "\xc3\xa9");
+    assert_true(bn_json_is_null(bn_json_get(value, "d")));
+    uint64_t id = 0;
+    const bn_json *list = bn_json_get(bn_json_get(value, "e"), "f");
+    assert_true(bn_json_as_u64(bn_json_at(list, 0), &id) && id == 7);
+    /* Paths that do not exist end in no value. */
+    const bn_json *absent = bn_json_get(bn_json_get(bn_json_get(value, "x"), "y"), "z");
+    bn_json_member nothing = {0};
+    assert_null(absent);
+    assert_null(bn_json_get(list, "f"));
+    assert_false(bn_json_is_null(absent) || bn_json_is_object(absent) ||
+                 bn_json_as_text(absent, &shown) || bn_json_as_bool(absent, &truth) ||
+                 bn_json_as_double(absent, &number) || bn_json_next(list, &nothing));
+    assert_false(bn_json_as_text(list, &shown) || bn_json_as_bool(list, &truth) ||
+                 bn_json_as_double(list, &number));
+    bn_json_free(value);
+}
+
+static void test_files_are_read_and_named_in_errors(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/json_test_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    static char text[200000];
+    memset(text, ' ', sizeof text);
+    memcpy(text + sizeof text - 3, "[1]", 3);
+    assert_int_equal(write(fd, text, sizeof text), sizeof text);
+    bn_json *value = NULL;
+    assert_int_equal(bn_json_read(path, sizeof text, &value), BN_OK);
+    assert_int_equal(bn_json_length(value), 1);
+    bn_json_free(value);
+    bn_log_set_quiet(true);
+    assert_int_equal(bn_json_read(path, sizeof text - 1, &value), BN_ERR_LIMIT);
+    assert_non_null(strstr(bn_log_last_error(), path));
+    assert_int_equal(ftruncate(fd, sizeof text - 1), 0);
+    assert_int_equal(bn_json_read(path, sizeof text, &value), BN_ERR_BAD_FILE);
+    assert_non_null(strstr(bn_log_last_error(), path));
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(bn_json_read(path, sizeof text, &value), BN_ERR_IO);
+    assert_non_null(strstr(bn_log_last_error(), path));
+    assert_int_equal(bn_json_read("/tmp", sizeof text, &value), BN_ERR_IO);
+}
+
+static void test_more_values_than_the_limit_are_refused_unparsed(void **state)
+{
+    (void)state;
+    size_t n = 2 * (size_t)BN_JSON_VALUES_MAX + 2;
+    char *text = bn_alloc(n, 1);
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i += 2)
+        memcpy(text + i, i == 0 ? "[0" : ",0", 2);
+    bn_json *value = NULL;
+    bn_log_set_quiet(true);
+    assert_int_equal(bn_json_parse(text, n, &value), BN_ERR_LIMIT);
+    assert_non_null(strstr(bn_log_last_error(), "values"));
+    bn_free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +259,9 @@ int main(void)
         cmocka_unit_test(test_a_full_disk_is_an_error),
         cmocka_unit_test(test_lists_of_ids_are_read),
         cmocka_unit_test(test_bad_input_is_refused),
+        cmocka_unit_test(test_objects_are_walked_in_the_order_of_the_text),
+        cmocka_unit_test(test_files_are_read_and_named_in_errors),
+        cmocka_unit_test(test_more_values_than_the_limit_are_refused_unparsed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
