@@ -13,21 +13,38 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bn_status open_regular(bn_gguf *file)
+static bn_status open_part(bn_gguf_part *part)
 {
     /* O_NONBLOCK: a named pipe must not make us wait for its writer. */
-    file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file->fd < 0)
-        return bn_fail(BN_ERR_IO, "MODEL-OPEN", "cannot open the model file %s: %s", file->path,
+    part->fd = open(part->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (part->fd < 0)
+        return bn_fail(BN_ERR_IO, "MODEL-OPEN", "cannot open the model file %s: %s", part->path,
                        strerror(errno));
     struct stat stat;
-    if (fstat(file->fd, &stat) != 0)
-        return bn_fail(BN_ERR_IO, "MODEL-OPEN", "cannot inspect the model file %s: %s", file->path,
+    if (fstat(part->fd, &stat) != 0)
+        return bn_fail(BN_ERR_IO, "MODEL-OPEN", "cannot inspect the model file %s: %s", part->path,
                        strerror(errno));
     if (!S_ISREG(stat.st_mode))
-        return bn_fail(BN_ERR_BAD_FILE, "MODEL-OPEN", "%s is not a regular file%s", file->path,
+        return bn_fail(BN_ERR_BAD_FILE, "MODEL-OPEN", "%s is not a regular file%s", part->path,
                        S_ISDIR(stat.st_mode) ? " but a directory; give the .gguf file in it" : "");
-    file->file_bytes = (uint64_t)stat.st_size;
+    part->n_bytes = (uint64_t)stat.st_size;
+    return BN_OK;
+}
+
+bn_status bn_gguf_add_part(bn_gguf *file, const char *path)
+{
+    uint32_t n = file->n_parts;
+    char *copy = bn_strdup(path);
+    bn_gguf_part *grown = bn_realloc(file->parts, n + 1, sizeof *grown);
+    if (grown != NULL) file->parts = grown;
+    if (copy == NULL || grown == NULL) {
+        bn_free(copy);
+        return bn_fail(BN_ERR_NO_MEMORY, "MODEL-OPEN", "%s: no memory", path);
+    }
+    file->parts[n] = (bn_gguf_part){.path = copy, .fd = -1};
+    file->n_parts++;
+    BN_TRY(open_part(&file->parts[n]));
+    file->file_bytes += file->parts[n].n_bytes;
     return BN_OK;
 }
 
@@ -36,10 +53,9 @@ bn_status bn_gguf_open(const char *path, bn_gguf **file_out)
     BN_ASSERT(path != NULL);
     bn_gguf *file = bn_alloc(1, sizeof *file);
     if (file == NULL) return bn_fail(BN_ERR_NO_MEMORY, "MODEL-OPEN", "%s: no memory", path);
-    file->fd = -1;
     file->path = bn_strdup(path);
     bn_status status = file->path != NULL
-                           ? open_regular(file)
+                           ? bn_gguf_add_part(file, path)
                            : bn_fail(BN_ERR_NO_MEMORY, "MODEL-OPEN", "%s: no memory", path);
     if (status == BN_OK) status = bn_gguf_parse(file);
     if (status != BN_OK) {
@@ -61,7 +77,11 @@ void bn_gguf_close(bn_gguf *file)
     bn_free(file->tensors);
     bn_free(file->tensor_index);
     bn_free(file->header);
-    if (file->fd >= 0) close(file->fd);
+    for (uint32_t i = 0; i < file->n_parts; i++) {
+        if (file->parts[i].fd >= 0) close(file->parts[i].fd);
+        bn_free(file->parts[i].path);
+    }
+    bn_free(file->parts);
     bn_free(file->path);
     bn_free(file);
 }
@@ -238,41 +258,52 @@ bool bn_gguf_get_array(const bn_gguf *file, const char *key_name, bn_gguf_type t
     return true;
 }
 
-bn_status bn_gguf_read(const bn_gguf *file, uint64_t offset, size_t n, void *out)
+bn_status bn_gguf_part_read(const bn_gguf *file, uint32_t part_index, uint64_t offset, size_t n,
+                            void *out)
 {
+    BN_ASSERT(part_index < file->n_parts);
+    const bn_gguf_part *part = &file->parts[part_index];
     uint8_t *to = out;
     for (size_t done = 0; done < n;) {
-        ssize_t got = pread(file->fd, to + done, n - done, (off_t)(offset + done));
+        ssize_t got = pread(part->fd, to + done, n - done, (off_t)(offset + done));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
             return bn_fail(BN_ERR_IO, "MODEL-READ",
-                           "cannot read %zu bytes at %" PRIu64 " of %s: %s", n, offset, file->path,
+                           "cannot read %zu bytes at %" PRIu64 " of %s: %s", n, offset, part->path,
                            strerror(errno));
         if (got == 0)
             return bn_fail(BN_ERR_BAD_FILE, "MODEL-READ",
                            "%s ends at byte %" PRIu64 "; it had %" PRIu64
                            " when it was opened: it has shrunk",
-                           file->path, offset + done, file->file_bytes);
+                           part->path, offset + done, part->n_bytes);
         done += (size_t)got;
     }
     return BN_OK;
 }
 
+bn_status bn_gguf_read(const bn_gguf *file, const bn_gguf_tensor *tensor, uint64_t at, size_t n,
+                       void *out)
+{
+    BN_ASSERT(n <= tensor->n_bytes && at <= tensor->n_bytes - n);
+    return bn_gguf_part_read(file, tensor->part, tensor->offset + at, n, out);
+}
+
 bn_status bn_gguf_map(const bn_gguf *file, const bn_gguf_tensor *tensor, const uint8_t **data_out,
                       void **base_out, size_t *length_out)
 {
+    const bn_gguf_part *part = &file->parts[tensor->part];
     struct stat stat;
-    if (fstat(file->fd, &stat) != 0 || (uint64_t)stat.st_size < tensor->offset + tensor->n_bytes)
+    if (fstat(part->fd, &stat) != 0 || (uint64_t)stat.st_size < tensor->offset + tensor->n_bytes)
         return bn_fail(BN_ERR_BAD_FILE, "MODEL-READ",
                        "%s has shrunk since it was opened: tensor %s is no longer in it",
-                       file->path, tensor->name);
+                       part->path, tensor->name);
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t begin = tensor->offset / page * page;
     size_t length = (size_t)(tensor->offset + tensor->n_bytes - begin);
-    void *base = mmap(NULL, length, PROT_READ, MAP_SHARED, file->fd, (off_t)begin);
+    void *base = mmap(NULL, length, PROT_READ, MAP_SHARED, part->fd, (off_t)begin);
     if (base == MAP_FAILED)
         return bn_fail(BN_ERR_IO, "MODEL-READ", "cannot map %zu bytes of tensor %s of %s: %s",
-                       length, tensor->name, file->path, strerror(errno));
+                       length, tensor->name, part->path, strerror(errno));
     *data_out = (const uint8_t *)base + (tensor->offset - begin);
     *base_out = base;
     *length_out = length;

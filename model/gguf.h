@@ -2,7 +2,8 @@
  *
  * Opening reads header, keys and tensor table and checks every count, length, offset
  * and span against the file; tensor data is not touched. Data is then read with
- * pread (bn_gguf_read) or mapped range by range (bn_gguf_map).
+ * pread (bn_gguf_read) or mapped range by range (bn_gguf_map). A model may lie in several files,
+ * its parts; each tensor lies in one of them.
  *
  * Memory:  strings and arrays point into the file object; valid until _close.
  * Threads: after _open read-only: any; _read and _map too.
@@ -53,6 +54,13 @@ typedef enum bn_tensor_type {
     BN_TENSOR_Q6_K = 14,
     BN_TENSOR_BF16 = 30,
     BN_TENSOR_I2_S = 36,
+    /* In memory only, for the tensors of a Hugging Face folder: packed trits, four rows a byte
+     * (bits 2j of packed row p hold trit + 1 of row p + j·rows/4), and weights that are yet to be
+     * made ternary by the absmean rule. */
+    BN_TENSOR_HF_TERNARY = 0x10000,
+    BN_TENSOR_MASTER_F32,
+    BN_TENSOR_MASTER_F16,
+    BN_TENSOR_MASTER_BF16,
 } bn_tensor_type;
 
 typedef struct bn_gguf_string {
@@ -65,8 +73,13 @@ typedef struct bn_gguf_tensor {
     uint32_t type;    /* bn_tensor_type or another id */
     uint32_t n_dims;
     uint64_t dims[4]; /* dims[0] is contiguous (columns); unused ones are 1 */
-    uint64_t offset;  /* from the start of the file */
-    uint64_t n_bytes; /* span in the file; 0 when the type is unknown to us */
+    uint64_t offset;  /* from the start of its part */
+    uint64_t n_bytes; /* span in the part; 0 when the type is unknown to us */
+    uint32_t part;    /* which file it lies in */
+    float scale;      /* of BN_TENSOR_HF_TERNARY: what a trit is multiplied by; else 0 */
+    /* Not 0: rows are stored head by head with the two halves of a head behind each other and are
+     * read with the halves interleaved (row 2i is row i, row 2i + 1 is row i + head_rows / 2). */
+    uint32_t head_rows;
 } bn_gguf_tensor;
 
 typedef struct bn_gguf bn_gguf;
@@ -105,8 +118,10 @@ typedef struct bn_gguf_array {
 bool bn_gguf_get_array(const bn_gguf *file, const char *key, bn_gguf_type type, bn_gguf_array *out,
                        bn_status *status_out);
 
-/* Reads n bytes at `offset` of the file. A file that has shrunk is BN_ERR_BAD_FILE. */
-BN_CHECKED bn_status bn_gguf_read(const bn_gguf *file, uint64_t offset, size_t n, void *out);
+/* Reads n bytes of the tensor, `at` bytes after its start. A file that has shrunk is
+ * BN_ERR_BAD_FILE. */
+BN_CHECKED bn_status bn_gguf_read(const bn_gguf *file, const bn_gguf_tensor *tensor, uint64_t at,
+                                  size_t n, void *out);
 
 /* Maps the tensor's bytes read-only. *base_out and *length_out go to bn_gguf_unmap. */
 BN_CHECKED bn_status bn_gguf_map(const bn_gguf *file, const bn_gguf_tensor *tensor,

@@ -22,15 +22,15 @@ static uint64_t random_at(uint64_t seed, uint64_t counter)
     return z ^ (z >> 31);
 }
 
-static bn_status hash_range(const bn_gguf *file, uint64_t offset, uint64_t n, uint8_t *buffer,
-                            bn_hash *hash)
+static bn_status hash_range(const bn_gguf *file, uint32_t part, uint64_t offset, uint64_t n,
+                            uint8_t *buffer, bn_hash *hash)
 {
     while (n > 0) {
-        size_t part = n < HEADER_CHUNK_BYTES ? (size_t)n : HEADER_CHUNK_BYTES;
-        BN_TRY(bn_gguf_read(file, offset, part, buffer));
-        bn_hash_update(hash, buffer, part);
-        offset += part;
-        n -= part;
+        size_t chunk = n < HEADER_CHUNK_BYTES ? (size_t)n : HEADER_CHUNK_BYTES;
+        BN_TRY(bn_gguf_part_read(file, part, offset, chunk, buffer));
+        bn_hash_update(hash, buffer, chunk);
+        offset += chunk;
+        n -= chunk;
     }
     return BN_OK;
 }
@@ -40,14 +40,14 @@ static bn_status hash_tensor(const bn_gguf *file, uint64_t index, uint8_t *buffe
     const bn_gguf_tensor *tensor = &file->tensors[index];
     uint64_t n_blocks = (tensor->n_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
     if (n_blocks <= SAMPLE_BLOCKS)
-        return hash_range(file, tensor->offset, tensor->n_bytes, buffer, hash);
+        return hash_range(file, tensor->part, tensor->offset, tensor->n_bytes, buffer, hash);
     for (uint64_t i = 0; i < SAMPLE_BLOCKS; i++) {
         uint64_t block = random_at(SEED, index * SAMPLE_BLOCKS + i) % n_blocks;
         uint64_t at = block * BLOCK_BYTES;
         if (i == 0) at = 0;
         if (i == SAMPLE_BLOCKS - 1 || at > tensor->n_bytes - BLOCK_BYTES)
             at = tensor->n_bytes - BLOCK_BYTES;
-        BN_TRY(hash_range(file, tensor->offset + at, BLOCK_BYTES, buffer, hash));
+        BN_TRY(hash_range(file, tensor->part, tensor->offset + at, BLOCK_BYTES, buffer, hash));
     }
     return BN_OK;
 }
@@ -61,7 +61,7 @@ bn_status bn_gguf_identity(const bn_gguf *file, bn_hash128 *identity_out)
     if (buffer == NULL)
         status = bn_fail(BN_ERR_NO_MEMORY, "MODEL-READ", "%s: no memory to hash it", file->path);
     bn_hash_update(hash, &file->file_bytes, sizeof file->file_bytes);
-    if (status == BN_OK) status = hash_range(file, 0, file->header_bytes, buffer, hash);
+    if (status == BN_OK) status = hash_range(file, 0, 0, file->header_bytes, buffer, hash);
     for (uint64_t i = 0; i < file->n_tensors && status == BN_OK; i++)
         status = hash_tensor(file, i, buffer, hash);
     if (status == BN_OK) *identity_out = bn_hash_digest(hash);

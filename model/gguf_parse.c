@@ -87,8 +87,8 @@ static bn_status need(cursor *c, uint64_t n)
         file->header = grown;
         c->capacity = capacity;
     }
-    BN_TRY(
-        bn_gguf_read(file, c->filled, (size_t)(c->capacity - c->filled), file->header + c->filled));
+    BN_TRY(bn_gguf_part_read(file, 0, c->filled, (size_t)(c->capacity - c->filled),
+                             file->header + c->filled));
     c->filled = c->capacity;
     return BN_OK;
 }

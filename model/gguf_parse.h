@@ -24,10 +24,17 @@ typedef struct bn_gguf_index {
     uint64_t at;
 } bn_gguf_index;
 
-struct bn_gguf {
+typedef struct bn_gguf_part {
     char *path;
-    int fd;
-    uint64_t file_bytes;
+    int fd; /* −1: not open */
+    uint64_t n_bytes;
+} bn_gguf_part;
+
+struct bn_gguf {
+    char *path;          /* as given, for messages */
+    bn_gguf_part *parts; /* [n_parts]; the header is that of the first */
+    uint32_t n_parts;
+    uint64_t file_bytes; /* of all parts */
     uint32_t version;
     uint8_t *header; /* the file's first header_bytes; name lengths are overwritten, see .c */
     uint64_t header_bytes;
@@ -37,9 +44,16 @@ struct bn_gguf {
     bn_gguf_index *key_index, *tensor_index;
 };
 
-/* Fills version, header, keys, tensors and indexes of a file whose path, fd and file_bytes are
- * set. On failure the caller closes the file, which frees what was made. */
+/* Fills version, header, keys, tensors and indexes of a file whose first part is open. On failure
+ * the caller closes the file, which frees what was made. */
 BN_CHECKED bn_status bn_gguf_parse(bn_gguf *file);
+
+/* Opens one more file of the model; it is part n_parts − 1 afterwards. */
+BN_CHECKED bn_status bn_gguf_add_part(bn_gguf *file, const char *path);
+
+/* Reads n bytes at `offset` of a part. */
+BN_CHECKED bn_status bn_gguf_part_read(const bn_gguf *file, uint32_t part, uint64_t offset,
+                                       size_t n, void *out);
 
 /* A value in the header, at any alignment. */
 uint64_t bn_gguf_parse_u64(const uint8_t *bytes);

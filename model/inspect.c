@@ -65,7 +65,7 @@ static bn_status check_codes(const bn_model *model, const bn_gguf_tensor *weight
     bn_status status = BN_OK;
     for (uint64_t at = 0; at < n_bytes && status == BN_OK; at += CODES_CHUNK) {
         size_t n = n_bytes - at < CODES_CHUNK ? (size_t)(n_bytes - at) : CODES_CHUNK;
-        status = bn_gguf_read(model->file, weight->offset + at, n, bytes);
+        status = bn_gguf_read(model->file, weight, at, n, bytes);
         uint64_t bad = status == BN_OK ? find_code_3(bytes, n, at) : UINT64_MAX;
         if (bad != UINT64_MAX) status = bn_model_fail_code(model, weight, bad);
     }

@@ -241,7 +241,7 @@ bn_status bn_model_read_f32(const bn_model *model, const bn_gguf_tensor *tensor,
                             uint64_t n)
 {
     BN_ASSERT(tensor->type == BN_TENSOR_F32 && n == bn_model_n_elements(tensor));
-    BN_TRY(bn_gguf_read(model->file, tensor->offset, (size_t)tensor->n_bytes, out));
+    BN_TRY(bn_gguf_read(model->file, tensor, 0, (size_t)tensor->n_bytes, out));
     for (uint64_t i = 0; i < n; i++)
         if (!isfinite(out[i]))
             return bn_fail(BN_ERR_BAD_FILE, "MODEL-TENSOR",
@@ -262,8 +262,8 @@ bn_status bn_model_i2s_scale(const bn_model *model, const bn_gguf_tensor *tensor
 {
     BN_ASSERT(tensor->type == BN_TENSOR_I2_S);
     float scale;
-    uint64_t at = tensor->offset + tensor->n_bytes - BN_TENSOR_I2S_TAIL_BYTES;
-    BN_TRY(bn_gguf_read(model->file, at, sizeof scale, &scale));
+    uint64_t at = tensor->n_bytes - BN_TENSOR_I2S_TAIL_BYTES;
+    BN_TRY(bn_gguf_read(model->file, tensor, at, sizeof scale, &scale));
     BN_TRY(check_scale(model, tensor, scale));
     *scale_out = scale;
     return BN_OK;
@@ -274,7 +274,7 @@ bn_status bn_model_post_scale(const bn_model *model, const bn_model_linear *line
 {
     float scale = 1.0f;
     if (linear->post_scale != NULL) {
-        BN_TRY(bn_gguf_read(model->file, linear->post_scale->offset, sizeof scale, &scale));
+        BN_TRY(bn_gguf_read(model->file, linear->post_scale, 0, sizeof scale, &scale));
         BN_TRY(check_scale(model, linear->post_scale, scale));
     }
     *scale_out = scale;

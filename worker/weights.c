@@ -68,10 +68,9 @@ static bool pack_run(loader *l, part_result *result, uint8_t *staging, uint64_t 
     uint64_t row_end = unit_end * UNIT_ROWS;
     if (row_end > l->tensor->dims[1]) row_end = l->tensor->dims[1];
     uint32_t n_rows = (uint32_t)(row_end - row_begin);
-    uint64_t offset = l->tensor->offset + row_begin * n_cols / 4;
 
-    result->status =
-        bn_gguf_read(l->model->file, offset, (size_t)((uint64_t)n_rows * n_cols / 4), staging);
+    result->status = bn_gguf_read(l->model->file, l->tensor, row_begin * n_cols / 4,
+                                  (size_t)((uint64_t)n_rows * n_cols / 4), staging);
     if (result->status != BN_OK) {
         memcpy(result->text, bn_log_last_error(),
                strnlen(bn_log_last_error(), sizeof result->text - 1));
@@ -110,7 +109,7 @@ static void copy_part(void *context, uint32_t thread_index, uint32_t n_threads)
     bn_thread_part((size_t)l->tensor->n_bytes, thread_index, n_threads, &begin, &end);
     for (size_t at = begin; at < end && result->status == BN_OK; at += RUN_BYTES) {
         size_t n = end - at < RUN_BYTES ? end - at : RUN_BYTES;
-        result->status = bn_gguf_read(l->model->file, l->tensor->offset + at, n, l->to + at);
+        result->status = bn_gguf_read(l->model->file, l->tensor, at, n, l->to + at);
     }
     if (result->status != BN_OK) {
         memcpy(result->text, bn_log_last_error(),

@@ -84,7 +84,7 @@ static uint8_t *read_tensor(const bn_reference *r, const char *name, const bn_gg
     if (!tensor) return NULL;
     uint8_t *data = bn_alloc((size_t)tensor->n_bytes, 1);
     BN_ASSERT(data);
-    BN_ASSERT(bn_gguf_read(r->file, tensor->offset, (size_t)tensor->n_bytes, data) == BN_OK);
+    BN_ASSERT(bn_gguf_read(r->file, tensor, 0, (size_t)tensor->n_bytes, data) == BN_OK);
     return data;
 }
 
