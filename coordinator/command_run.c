@@ -99,6 +99,7 @@ static bn_status work(run *r)
     bool is_text = r->prompt_tokens == NULL;
     BN_TRY(bn_setup_open(&r->setup, is_text ? BN_TOKENIZER_NEEDED : BN_TOKENIZER_IF_ANY));
     BN_TRY(read_prompt(r));
+    r->setup.n_prompt = r->ids.n;
     BN_TRY(bn_setup_start(&r->setup, 1, 0));
     return generate(r);
 }

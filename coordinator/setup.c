@@ -78,6 +78,11 @@ static bn_status fill_limits(bn_setup *setup, uint32_t slots, uint32_t context,
     if (context > trained)
         bn_log_warn("CONTEXT", "a context of %u is longer than the %u that the model was made for",
                     context, trained);
+    if (setup->n_prompt >= context)
+        return bn_fail(BN_ERR_LIMIT, "CONTEXT-FULL",
+                       "a prompt of %zu tokens leaves no room for an answer in a context of %u; "
+                       "give a larger --context or a shorter prompt",
+                       setup->n_prompt, context);
     slots += options->companions;
     if (options->slots != 0 && options->slots < slots)
         return bn_fail(BN_ERR_BAD_ARGUMENT, "SLOTS",

@@ -24,6 +24,7 @@ typedef struct bn_setup {
     bn_tokenizer *tokenizer;      /* NULL when the command needs none and the file has none */
     const bn_chat_template *chat; /* NULL without tokenizer */
     uint32_t vocab, context;
+    size_t n_prompt; /* tokens that must leave room for an answer; 0: not known before the start */
     bn_local *local;
     bn_cluster *cluster;
     bn_generate *generate;

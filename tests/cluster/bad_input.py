@@ -155,6 +155,15 @@ def does_not_fit():
             "the missing bytes are not named", outcome)
 
 
+def prompt_too_long():
+    """Said before any worker is waited for: nobody joins here."""
+    began = time.monotonic()
+    got = call([COORDINATOR, "run", "--prompt-tokens", "1,2,3,4,5,6,7,8", "--context", 8,
+                "--model", small_model(), "--listen", f"tcp://127.0.0.1:{harness.free_port()}"])
+    expect("prompt too long", got, 1, "8 tokens", "--context")
+    require(time.monotonic() - began < 15, "said only after waiting for workers")
+
+
 def wrong_layers():
     for layers in ("1", "9,9", "x", "2,2,0,0"):
         outcome = harness.run(Layout(stages=2), ["eval", "--tokens", "1", "--layers", layers,
@@ -338,7 +347,7 @@ def usage():
 def main():
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     cases = [usage, damaged_models, no_tokenizer, different_models, too_few_workers, too_many_stages,
-             does_not_fit, wrong_layers, port_in_use, not_loopback, wrong_key, right_key, full_disk,
+             does_not_fit, prompt_too_long, wrong_layers, port_in_use, not_loopback, wrong_key, right_key, full_disk,
              closed_stdout, garbage_at_the_port, no_coordinator, shrinking_file]
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     failures = 0
