@@ -53,7 +53,17 @@ typedef enum bn_tensor_type {
     BN_TENSOR_Q8_0 = 8,
     BN_TENSOR_Q6_K = 14,
     BN_TENSOR_BF16 = 30,
-    BN_TENSOR_I2_S = 36,
+    BN_TENSOR_TQ1_0 = 34,
+    BN_TENSOR_TQ2_0 = 35,
+    BN_TENSOR_I2_S = 36, /* 36, 38 and 39 as in Microsoft's fork */
+    BN_TENSOR_TL1 = 38,
+    BN_TENSOR_TL2 = 39, /* MXFP4 in mainline; the bytes that a tensor has tell */
+    BN_TENSOR_Q2_0 = 42,
+    BN_TENSOR_IQ1_BN = 134,
+    BN_TENSOR_IQ2_BN = 135,
+    BN_TENSOR_PQ2_0 = 142,
+    BN_TENSOR_PTQ1_0 = 143,
+    BN_TENSOR_IQ2_BN_R4 = 335,
     /* In memory only, for the tensors of a Hugging Face folder: packed trits, four rows a byte
      * (bits 2j of packed row p hold trit + 1 of row p + j·rows/4), and weights that are yet to be
      * made ternary by the absmean rule. */
@@ -61,6 +71,10 @@ typedef enum bn_tensor_type {
     BN_TENSOR_MASTER_F32,
     BN_TENSOR_MASTER_F16,
     BN_TENSOR_MASTER_BF16,
+    /* In memory only, for ids that stand for two layouts: 42 with 128 weights in 34 bytes (files
+     * of early 2026), 39 of mainline. */
+    BN_TENSOR_Q2_0_128 = 0x10010,
+    BN_TENSOR_MXFP4,
 } bn_tensor_type;
 
 typedef struct bn_gguf_string {

@@ -10,6 +10,7 @@
 
 #include "common/alloc.h"
 #include "common/log.h"
+#include "model/gguf_layout.h"
 #include "model/tensor_type.h"
 
 #include <inttypes.h>
@@ -219,6 +220,7 @@ static bn_status take_tensor(cursor *c, bn_gguf_tensor *tensor)
     }
     BN_TRY(take_u32(c, &tensor->type));
     BN_TRY(take_u64(c, &tensor->offset));
+    if (bn_gguf_layout_is_double(tensor->type)) return BN_OK; /* settled by finish_tensors */
     if (!bn_tensor_type_span(tensor->type, tensor->dims[0], n_elements, &tensor->n_bytes))
         return bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
                        "%s: tensor %s has %" PRIu64 " columns, which do not fill blocks of %s",
@@ -344,15 +346,19 @@ static bn_status finish_tensors(bn_gguf *file, uint64_t header_end)
     uint32_t alignment;
     BN_TRY(alignment_of(file, &alignment));
     uint64_t data_at = (header_end + alignment - 1) / alignment * alignment;
+    uint64_t room = file->file_bytes > data_at ? file->file_bytes - data_at : 0;
     for (uint64_t i = 0; i < file->n_tensors; i++) {
         bn_gguf_tensor *tensor = &file->tensors[i];
         tensor->name = (const char *)file->header + (uintptr_t)tensor->name;
         file->tensor_index[i] = (bn_gguf_index){tensor->name, i};
+    }
+    BN_TRY(bn_gguf_layout_settle(file->path, file->tensors, file->n_tensors, room, alignment));
+    for (uint64_t i = 0; i < file->n_tensors; i++) {
+        bn_gguf_tensor *tensor = &file->tensors[i];
         if (tensor->offset % alignment != 0)
             return bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
                            "%s: the offset %" PRIu64 " of tensor %s is not a multiple of %" PRIu32,
                            file->path, tensor->offset, tensor->name, alignment);
-        uint64_t room = file->file_bytes > data_at ? file->file_bytes - data_at : 0;
         if (tensor->offset >= room || tensor->n_bytes > room - tensor->offset)
             return bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
                            "%s: the file is cut short: tensor %s needs %" PRIu64

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes that an I2_S tensor has after its codes: an f32 scale and 28 unused ones. */
+/* Bytes that an I2_S, TL1 or TL2 tensor has after its codes: an f32 scale and 28 unused ones. */
 #define BN_TENSOR_I2S_TAIL_BYTES 32
 
 /* "F16", "I2_S"; "type 41" is "unknown" here: callers print the id too. */
