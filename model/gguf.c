@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -170,6 +171,53 @@ static bool read_integer(const bn_gguf *file, const bn_gguf_key *key, bool *is_n
     *is_negative_out = value < 0;
     *value_out = (uint64_t)value;
     return true;
+}
+
+bool bn_gguf_number_at(const bn_gguf *file, uint64_t index, double *out)
+{
+    BN_ASSERT(index < file->n_keys);
+    const bn_gguf_key *key = &file->keys[index];
+    const uint8_t *at = file->header + key->value_at;
+    bool is_negative = false;
+    uint64_t value = 0;
+    float narrow;
+    if (key->type == BN_GGUF_F64) {
+        memcpy(out, at, sizeof *out);
+    } else if (key->type == BN_GGUF_F32) {
+        memcpy(&narrow, at, sizeof narrow);
+        *out = (double)narrow;
+    } else if (key->type == BN_GGUF_BOOL) {
+        *out = at[0] != 0 ? 1.0 : 0.0;
+    } else if (read_integer(file, key, &is_negative, &value)) {
+        *out = is_negative ? -(double)(0 - value) : (double)value;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+void bn_gguf_value_text(const bn_gguf *file, uint64_t index, char text[BN_GGUF_VALUE_TEXT_MAX])
+{
+    BN_ASSERT(index < file->n_keys);
+    const bn_gguf_key *key = &file->keys[index];
+    const char *bytes = (const char *)file->header + key->value_at;
+    double number = 0.0;
+    if (bn_gguf_number_at(file, index, &number)) {
+        if (key->type == BN_GGUF_BOOL)
+            snprintf(text, BN_GGUF_VALUE_TEXT_MAX, "%s", number != 0.0 ? "true" : "false");
+        else
+            snprintf(text, BN_GGUF_VALUE_TEXT_MAX, "%.9g", number);
+        return;
+    }
+    if (key->type == BN_GGUF_ARRAY) {
+        snprintf(text, BN_GGUF_VALUE_TEXT_MAX, "an array of %" PRIu64, key->n);
+        return;
+    }
+    size_t n = key->n < 32 ? (size_t)key->n : 32, k = 0;
+    text[k++] = '"';
+    for (size_t i = 0; i < n; i++)
+        text[k++] = (unsigned char)bytes[i] < 0x20 || bytes[i] == 0x7f ? '?' : bytes[i];
+    memcpy(text + k, key->n > n ? "…\"" : "\"", key->n > n ? sizeof "…\"" : 2);
 }
 
 bool bn_gguf_get_u32(const bn_gguf *file, const char *key_name, uint32_t *out,

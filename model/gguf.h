@@ -122,6 +122,15 @@ bool bn_gguf_get_bool(const bn_gguf *file, const char *key, bool *out, bn_status
 bool bn_gguf_get_string(const bn_gguf *file, const char *key, bn_gguf_string *out,
                         bn_status *status_out);
 
+/* The value of key `index` as a number; false for strings and arrays. */
+bool bn_gguf_number_at(const bn_gguf *file, uint64_t index, double *out);
+
+#define BN_GGUF_VALUE_TEXT_MAX 64u
+
+/* The value of key `index` for a message: "7", "\"yarn\"", "an array of 3"; cut, and nothing in it
+ * steers a terminal. */
+void bn_gguf_value_text(const bn_gguf *file, uint64_t index, char text[BN_GGUF_VALUE_TEXT_MAX]);
+
 typedef struct bn_gguf_array {
     bn_gguf_type type; /* of the elements */
     uint64_t n;
