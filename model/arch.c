@@ -4,11 +4,12 @@
 #include <string.h>
 
 static const bn_arch archs[] = {
-    {"bitnet", BN_ROPE_NEOX, true, BN_ARCH_SILU},
-    {"bitnet-b1.58", BN_ROPE_NEOX, true, BN_ARCH_RELU2_OR_1BITLLM},
-    {"bitnet-25", BN_ROPE_NEOX, true, BN_ARCH_RELU2},
+    {"bitnet", BN_ROPE_NEOX, true, false, BN_ARCH_SILU},
+    {"bitnet-b1.58", BN_ROPE_NEOX, true, false, BN_ARCH_RELU2_OR_1BITLLM},
+    {"bitnet-25", BN_ROPE_NEOX, true, false, BN_ARCH_RELU2},
     /* Its converter has reordered the rows of q and k, so pairs are adjacent. */
-    {"llama", BN_ROPE_NORM, false, BN_ARCH_SILU},
+    {"llama", BN_ROPE_NORM, false, false, BN_ARCH_SILU},
+    {"qwen3", BN_ROPE_NEOX, false, true, BN_ARCH_SILU},
 };
 
 /* bitnet_b1_58-large, -xl and -3B, which newer converters also call bitnet-b1.58. */
@@ -26,7 +27,7 @@ const bn_arch *bn_arch_find(const char *name, size_t n)
 
 const char *bn_arch_names(void)
 {
-    return "bitnet, bitnet-b1.58, bitnet-25, llama";
+    return "bitnet, bitnet-b1.58, bitnet-25, llama, qwen3";
 }
 
 bn_activation bn_arch_activation(const bn_arch *arch, uint32_t n_layers, uint32_t hidden,

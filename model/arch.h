@@ -22,6 +22,7 @@ typedef struct bn_arch {
     const char *name; /* value of general.architecture and prefix of the keys */
     bn_rope_kind rope_kind;
     bool has_sub_norms; /* attn_sub_norm and ffn_sub_norm in every layer */
+    bool has_qk_norms;  /* attn_q_norm and attn_k_norm: of every head, before it is rotated */
     bn_arch_activation_rule activation_rule;
 } bn_arch;
 

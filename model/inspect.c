@@ -90,8 +90,9 @@ bn_status bn_inspect_check(const bn_model *model, bool reads_codes)
     bn_progress_begin(&progress, "checking the weights", model->config.n_layers);
     for (uint32_t i = 0; i < model->config.n_layers && status == BN_OK; i++) {
         const bn_model_layer *layer = &model->layers[i];
-        const bn_gguf_tensor *norms[] = {layer->attn_norm, layer->ffn_norm, layer->attn_sub_norm,
-                                         layer->ffn_sub_norm};
+        const bn_gguf_tensor *norms[] = {layer->attn_norm,     layer->ffn_norm,
+                                         layer->attn_sub_norm, layer->ffn_sub_norm,
+                                         layer->attn_q_norm,   layer->attn_k_norm};
         const bn_model_linear *linears[] = {&layer->attn_q,      &layer->attn_k,   &layer->attn_v,
                                             &layer->attn_output, &layer->ffn_gate, &layer->ffn_up,
                                             &layer->ffn_down};
@@ -170,10 +171,11 @@ static void print_model(const bn_model *model, FILE *stream)
     bn_progress_bytes_text(layer_bytes, layers);
     bn_progress_bytes_text(head_bytes, head);
     bn_progress_bytes_text(layer_bytes + head_bytes, total);
-    fprintf(stream, "architecture  %s: %s rope, %s, %s\n", c->arch,
+    fprintf(stream, "architecture  %s: %s rope, %s, %s%s\n", c->arch,
             c->rope_kind == BN_ROPE_NEOX ? "neox" : "norm",
             c->activation == BN_ACTIVATION_SILU ? "SiLU" : "squared ReLU",
-            c->has_sub_norms ? "sub-norms" : "no sub-norms");
+            c->has_sub_norms ? "sub-norms" : "no sub-norms",
+            c->has_qk_norms ? ", norms of q and k" : "");
     fprintf(stream,
             "shape         %" PRIu32 " layers, hidden %" PRIu32 ", ffn %" PRIu32 ", %" PRIu32
             " heads of %" PRIu32 ", %" PRIu32 " key/value heads\n",
@@ -183,6 +185,12 @@ static void print_model(const bn_model *model, FILE *stream)
     fprintf(stream, "context       %" PRIu32 " positions, rope base %g%s, rms eps %g\n", c->context,
             (double)c->rope_base, model->rope_freqs != NULL ? " with frequency factors" : "",
             (double)c->rms_eps);
+    if (c->yarn.original_context != 0)
+        fprintf(stream,
+                "yarn          factor %g on %" PRIu32
+                " positions, turns %g to %g, cos and sin times %.6g\n",
+                (double)c->yarn.factor, c->yarn.original_context, (double)c->yarn.beta_slow,
+                (double)c->yarn.beta_fast, bn_rope_yarn_magnitude(&c->yarn));
     fprintf(stream,
             "per token     %s read in decoding: %s of layers, %s of norm and head; %" PRIu64
             " ternary multiply-adds\n",

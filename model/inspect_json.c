@@ -13,6 +13,17 @@ static void set_string(bn_json *object, const char *key, bn_gguf_string text)
     bn_free(copy);
 }
 
+static bn_json *yarn_json(const bn_rope_yarn *yarn)
+{
+    bn_json *json = bn_json_object();
+    bn_json_set_double(json, "factor", (double)yarn->factor);
+    bn_json_set_u64(json, "original_context", yarn->original_context);
+    bn_json_set_double(json, "beta_fast", (double)yarn->beta_fast);
+    bn_json_set_double(json, "beta_slow", (double)yarn->beta_slow);
+    bn_json_set_double(json, "attn_factor", (double)yarn->attn_factor);
+    return json;
+}
+
 static bn_json *model_json(const bn_model *model)
 {
     const bn_model_config *c = &model->config;
@@ -36,6 +47,8 @@ static bn_json *model_json(const bn_model *model)
     bn_json_set_text(json, "rope", c->rope_kind == BN_ROPE_NEOX ? "neox" : "norm");
     bn_json_set_text(json, "activation", c->activation == BN_ACTIVATION_SILU ? "silu" : "relu2");
     bn_json_set_bool(json, "sub_norms", c->has_sub_norms);
+    bn_json_set_bool(json, "qk_norms", c->has_qk_norms);
+    if (c->yarn.original_context != 0) bn_json_set(json, "yarn", yarn_json(&c->yarn));
     bn_json_set_bool(json, "tied", c->is_tied);
     bn_json_set_text(json, "head_type", bn_tensor_type_name(model->output->type));
     bn_json_set_u64(json, "layer_bytes_per_token", layer_bytes);

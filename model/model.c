@@ -150,6 +150,10 @@ static void find_layer(finder *f, uint32_t i, bn_model_layer *layer)
         layer->attn_sub_norm = find_layer_norm(f, i, "attn_sub_norm", q_size);
         layer->ffn_sub_norm = find_layer_norm(f, i, "ffn_sub_norm", c->ffn);
     }
+    if (c->has_qk_norms) {
+        layer->attn_q_norm = find_layer_norm(f, i, "attn_q_norm", c->head_size);
+        layer->attn_k_norm = find_layer_norm(f, i, "attn_k_norm", c->head_size);
+    }
     layer->attn_q = find_linear(f, i, "attn_q", c->hidden, q_size);
     layer->attn_k = find_linear(f, i, "attn_k", c->hidden, kv_size);
     layer->attn_v = find_linear(f, i, "attn_v", c->hidden, kv_size);
@@ -190,6 +194,11 @@ static bn_status find_tensors(bn_model *model)
     if (c->is_tied) model->output = model->token_embd;
     model->rope_freqs = find_optional(&f, "rope_freqs.weight", c->head_size / 2, 1);
     check_f32(&f, model->rope_freqs);
+    if (model->rope_freqs != NULL && c->yarn.original_context != 0 && f.status == BN_OK)
+        f.status = bn_fail(BN_ERR_UNSUPPORTED, "MODEL-TENSOR",
+                           "%s: tensor rope_freqs.weight beside key %s.rope.scaling.type \"yarn\": "
+                           "only one way of scaling positions is supported",
+                           bn_gguf_path(model->file), c->arch);
     for (uint32_t i = 0; i < c->n_layers && f.status == BN_OK; i++)
         find_layer(&f, i, &model->layers[i]);
     check_all_used(&f);

@@ -12,6 +12,7 @@
 #define BN_MODEL_MODEL_H
 
 #include "kernels/kernels.h"
+#include "kernels/rope.h"
 #include "model/gguf.h"
 
 #define BN_LAYERS_MAX 1024u
@@ -32,8 +33,10 @@ typedef struct bn_model_config {
     float rms_eps;
     float rope_base;
     bn_rope_kind rope_kind;
+    bn_rope_yarn yarn;
     bn_activation activation;
     bool has_sub_norms; /* attn_sub_norm and ffn_sub_norm */
+    bool has_qk_norms;  /* attn_q_norm and attn_k_norm */
     bool is_tied;       /* the head is the embedding */
 } bn_model_config;
 
@@ -45,6 +48,7 @@ typedef struct bn_model_linear {
 typedef struct bn_model_layer {
     const bn_gguf_tensor *attn_norm, *ffn_norm;
     const bn_gguf_tensor *attn_sub_norm, *ffn_sub_norm; /* NULL when the facts say so */
+    const bn_gguf_tensor *attn_q_norm, *attn_k_norm;    /* likewise */
     bn_model_linear attn_q, attn_k, attn_v, attn_output;
     bn_model_linear ffn_gate, ffn_up, ffn_down;
 } bn_model_layer;

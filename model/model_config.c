@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "model/arch.h"
+#include "model/model_keys.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,6 +12,11 @@
 
 #define ROPE_BASE_DEFAULT 10000.0f
 #define ROPE_BASE_MAX 1e12f
+#define ROPE_FACTOR_MAX 65536.0f
+#define YARN_BETA_FAST_DEFAULT 32.0f
+#define YARN_BETA_SLOW_DEFAULT 1.0f
+#define YARN_BETA_MAX 1e6f
+#define YARN_ATTN_FACTOR_MAX 1e3f
 #define KEY_MAX 128
 
 typedef struct reader {
@@ -113,29 +119,97 @@ static void read_head_size(reader *r, bn_model_config *config)
                    "heads times their size may be at most 65536");
 }
 
+/* The value of an optional key, or what it is without one; refused outside [min, max]. */
+static float f32_within(reader *r, const char *suffix, float otherwise, float min, float max,
+                        const char *needed)
+{
+    float value = otherwise;
+    (void)get_f32(r, suffix, &value);
+    if (!(value >= min && value <= max))
+        fail_value(r, BN_ERR_UNSUPPORTED, suffix, (double)value, needed);
+    return value;
+}
+
+/* Converters write Hugging Face's attention_factor, which replaces 0.1·ln factor + 1 there, as
+ * yarn_attn_factor; llama.cpp has read it in several ways. It is taken where all agree. */
+static void check_attention_factor(reader *r, const bn_rope_yarn *yarn)
+{
+    float value = 0.0f;
+    double usual = 0.1 * log((double)yarn->factor) + 1.0;
+    if (get_f32(r, "rope.scaling.yarn_attn_factor", &value) && fabs((double)value - usual) > 1e-4)
+        fail_value(r, BN_ERR_UNSUPPORTED, "rope.scaling.yarn_attn_factor", (double)value,
+                   "only 0.1·ln(rope.scaling.factor) + 1 is; say the multiple of that in "
+                   "rope.scaling.attn_factor");
+}
+
+static void read_yarn(reader *r, bn_model_config *config)
+{
+    bn_rope_yarn *yarn = &config->yarn;
+    if (!get_f32(r, "rope.scaling.factor", &yarn->factor)) {
+        fail_missing(r, "rope.scaling.factor");
+        return;
+    }
+    if (!(yarn->factor >= 1.0f && yarn->factor <= ROPE_FACTOR_MAX))
+        fail_value(r, BN_ERR_UNSUPPORTED, "rope.scaling.factor", (double)yarn->factor,
+                   "1 to 65536 can be used with yarn");
+    yarn->original_context = config->context;
+    (void)get_u32(r, "rope.scaling.original_context_length", &yarn->original_context);
+    if (yarn->original_context < 1 || yarn->original_context > BN_CONTEXT_MAX)
+        fail_value(r, BN_ERR_BAD_FILE, "rope.scaling.original_context_length",
+                   yarn->original_context, "1 to 1048576 can be used");
+    yarn->beta_fast = f32_within(r, "rope.scaling.yarn_beta_fast", YARN_BETA_FAST_DEFAULT, 1e-6f,
+                                 YARN_BETA_MAX, "a number of turns up to 1e6 can be used");
+    yarn->beta_slow = f32_within(r, "rope.scaling.yarn_beta_slow", YARN_BETA_SLOW_DEFAULT, 1e-6f,
+                                 yarn->beta_fast, "it may be at most yarn_beta_fast");
+    yarn->attn_factor = f32_within(r, "rope.scaling.attn_factor", 1.0f, 1e-3f, YARN_ATTN_FACTOR_MAX,
+                                   "0.001 to 1000 can be used");
+    (void)f32_within(r, "rope.scaling.yarn_ext_factor", 1.0f, 1.0f, 1.0f, "only 1 is supported");
+    (void)f32_within(r, "rope.scaling.yarn_log_multiplier", 0.0f, 0.0f, 0.0f,
+                     "only 0 is supported");
+    check_attention_factor(r, yarn);
+    if (config->rope_base == 1.0f)
+        fail_value(r, BN_ERR_BAD_FILE, "rope.freq_base", 1.0, "yarn needs more than 1");
+}
+
+static void read_unscaled(reader *r)
+{
+    static const char *const factors[] = {"rope.scaling.factor", "rope.scale_linear"};
+    float factor = 1.0f;
+    for (int i = 0; i < 2; i++)
+        if (get_f32(r, factors[i], &factor) && factor != 1.0f && factor != 0.0f)
+            fail_value(r, BN_ERR_UNSUPPORTED, factors[i], (double)factor,
+                       "only 1 (no scaling of positions) is supported without yarn");
+    (void)f32_within(r, "rope.scaling.attn_factor", 1.0f, 1.0f, 1.0f,
+                     "only 1 is supported without yarn");
+}
+
+static bool is_text(bn_gguf_string text, const char *word)
+{
+    return text.n == strlen(word) && memcmp(text.bytes, word, text.n) == 0;
+}
+
 static void read_rope(reader *r, bn_model_config *config)
 {
-    bn_gguf_string type;
+    bn_gguf_string type = {"none", 4};
     char key[KEY_MAX];
-    float factor = 1.0f;
     config->rope_base = ROPE_BASE_DEFAULT;
     (void)get_f32(r, "rope.freq_base", &config->rope_base);
     if (!(config->rope_base >= 1.0f && config->rope_base <= ROPE_BASE_MAX))
         fail_value(r, BN_ERR_BAD_FILE, "rope.freq_base", (double)config->rope_base,
                    "1 to 1e12 can be used");
     key_of(r, "rope.scaling.type", key);
-    if (bn_gguf_get_string(r->file, key, &type, &r->status) &&
-        !(type.n == 4 && memcmp(type.bytes, "none", 4) == 0) &&
-        !(type.n == 6 && memcmp(type.bytes, "linear", 6) == 0) && r->status == BN_OK)
+    (void)bn_gguf_get_string(r->file, key, &type, &r->status);
+    if (r->status != BN_OK) return;
+    if (is_text(type, "yarn"))
+        read_yarn(r, config);
+    else if (is_text(type, "none") || is_text(type, "linear"))
+        read_unscaled(r);
+    else
         r->status =
             bn_fail(BN_ERR_UNSUPPORTED, "MODEL-KEY",
-                    "%s: key %s is \"%.*s\"; only none and linear are supported",
+                    "%s: key %s is \"%.*s\"; none, linear (with a factor of 1) and yarn are "
+                    "supported",
                     bn_gguf_path(r->file), key, (int)(type.n < 32 ? type.n : 32), type.bytes);
-    static const char *const factors[] = {"rope.scaling.factor", "rope.scale_linear"};
-    for (int i = 0; i < 2; i++)
-        if (get_f32(r, factors[i], &factor) && factor != 1.0f && factor != 0.0f)
-            fail_value(r, BN_ERR_UNSUPPORTED, factors[i], (double)factor,
-                       "only 1 (no scaling of positions) is supported");
 }
 
 static void read_activation(reader *r, bn_activation_choice choice, bn_model_config *config)
@@ -150,9 +224,9 @@ static void read_activation(reader *r, bn_activation_choice choice, bn_model_con
             choice == BN_ACTIVATION_FORCE_SILU ? BN_ACTIVATION_SILU : BN_ACTIVATION_RELU2;
     else if (!bn_gguf_get_string(r->file, key, &name, &r->status))
         return;
-    else if (name.n == 4 && memcmp(name.bytes, "silu", 4) == 0)
+    else if (is_text(name, "silu"))
         config->activation = BN_ACTIVATION_SILU;
-    else if (name.n == 5 && memcmp(name.bytes, "relu2", 5) == 0)
+    else if (is_text(name, "relu2"))
         config->activation = BN_ACTIVATION_RELU2;
     else if (r->status == BN_OK)
         r->status = bn_fail(
@@ -203,6 +277,7 @@ bn_status bn_model_config_read(const bn_gguf *file, bn_activation_choice activat
     config.arch = r.arch->name;
     config.rope_kind = r.arch->rope_kind;
     config.has_sub_norms = r.arch->has_sub_norms;
+    config.has_qk_norms = r.arch->has_qk_norms;
     need_u32(&r, "block_count", BN_LAYERS_MAX, &config.n_layers);
     need_u32(&r, "embedding_length", BN_HIDDEN_MAX, &config.hidden);
     need_u32(&r, "feed_forward_length", BN_FFN_MAX, &config.ffn);
@@ -217,6 +292,7 @@ bn_status bn_model_config_read(const bn_gguf *file, bn_activation_choice activat
     if (r.status == BN_OK) read_rope(&r, &config);
     if (r.status == BN_OK) read_activation(&r, activation, &config);
     if (r.status == BN_OK) check_vocab(&r, vocab);
+    if (r.status == BN_OK) r.status = bn_model_keys_check(file, config.arch);
     if (r.status == BN_OK) *config_out = config;
     return r.status;
 }

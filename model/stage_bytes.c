@@ -29,6 +29,7 @@ uint64_t bn_stage_bytes_layer(const bn_model *model, uint32_t layer_index)
     const bn_model_layer *layer = &model->layers[layer_index];
     return norm_bytes(layer->attn_norm) + norm_bytes(layer->ffn_norm) +
            norm_bytes(layer->attn_sub_norm) + norm_bytes(layer->ffn_sub_norm) +
+           norm_bytes(layer->attn_q_norm) + norm_bytes(layer->attn_k_norm) +
            bn_stage_bytes_linear(layer->attn_q.weight) +
            bn_stage_bytes_linear(layer->attn_k.weight) +
            bn_stage_bytes_linear(layer->attn_v.weight) +

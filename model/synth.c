@@ -266,7 +266,7 @@ static void visit_linear(writer_state *w, uint32_t layer, const char *part, uint
     visit(w, name, BN_TENSOR_I2_S, n_cols, n_rows, (float)(gain * sqrt(2.0 / n_cols)));
 }
 
-static void visit_layer(writer_state *w, uint32_t i, bool has_sub_norms)
+static void visit_layer(writer_state *w, uint32_t i, const bn_arch *arch)
 {
     const bn_synth_shape *s = &w->job->shape;
     uint32_t q_size = s->n_heads * s->head_size, kv_size = s->n_kv_heads * s->head_size;
@@ -275,24 +275,28 @@ static void visit_layer(writer_state *w, uint32_t i, bool has_sub_norms)
     visit_linear(w, i, "attn_q", s->hidden, q_size, 1.0);
     visit_linear(w, i, "attn_k", s->hidden, kv_size, 1.0);
     visit_linear(w, i, "attn_v", s->hidden, kv_size, 1.0);
-    if (has_sub_norms) visit_norm(w, i, "attn_sub_norm", q_size);
+    if (arch->has_qk_norms) {
+        visit_norm(w, i, "attn_q_norm", s->head_size);
+        visit_norm(w, i, "attn_k_norm", s->head_size);
+    }
+    if (arch->has_sub_norms) visit_norm(w, i, "attn_sub_norm", q_size);
     visit_linear(w, i, "attn_output", q_size, s->hidden, out_gain);
     visit_norm(w, i, "ffn_norm", s->hidden);
     visit_linear(w, i, "ffn_gate", s->hidden, s->ffn, 1.0);
     visit_linear(w, i, "ffn_up", s->hidden, s->ffn, 1.0);
-    if (has_sub_norms) visit_norm(w, i, "ffn_sub_norm", s->ffn);
+    if (arch->has_sub_norms) visit_norm(w, i, "ffn_sub_norm", s->ffn);
     visit_linear(w, i, "ffn_down", s->ffn, s->hidden, out_gain);
 }
 
 static void visit_all(writer_state *w)
 {
     const bn_synth_shape *s = &w->job->shape;
-    bool has_sub_norms = bn_arch_find(s->arch, strlen(s->arch))->has_sub_norms;
+    const bn_arch *arch = bn_arch_find(s->arch, strlen(s->arch));
     w->n_tensors = 0;
     visit(w, "token_embd.weight", s->is_tied ? s->head_type : BN_TENSOR_F16, s->hidden, s->vocab,
           0.0f);
     for (uint32_t i = 0; i < s->n_layers; i++)
-        visit_layer(w, i, has_sub_norms);
+        visit_layer(w, i, arch);
     visit(w, "output_norm.weight", BN_TENSOR_F32, s->hidden, 0, 0.0f);
     if (!s->is_tied) visit(w, "output.weight", s->head_type, s->hidden, s->vocab, 0.0f);
 }

@@ -45,6 +45,12 @@ typedef struct bn_device_projection {
     bn_device_buffer *residual; /* for BN_DEVICE_JOIN_ADD */
 } bn_device_projection;
 
+/* Normalise every head of q and k (unless the norms are NULL) and rotate it, in place. */
+typedef struct bn_device_rotation {
+    bn_device_buffer *q, *k;
+    const float *q_norm, *k_norm; /* [head_size] */
+} bn_device_rotation;
+
 /* What is wanted of one row of the batch; the `_out` and what follows them are filled. */
 typedef struct bn_device_head_row {
     uint32_t row;
@@ -87,9 +93,10 @@ typedef struct bn_device_ops {
                                   bn_device_buffer *x);
     BN_CHECKED bn_status (*project)(bn_device *device, const bn_device_projection *projection);
 
-    /* Rotates q and k; writes k and v into the cache at the batch's positions. */
-    BN_CHECKED bn_status (*rotate_and_store)(bn_device *device, uint32_t layer, bn_device_buffer *q,
-                                             bn_device_buffer *k, const bn_device_buffer *v);
+    /* Then writes k and v into the cache at the batch's positions. */
+    BN_CHECKED bn_status (*rotate_and_store)(bn_device *device, uint32_t layer,
+                                             const bn_device_rotation *rotation,
+                                             const bn_device_buffer *v);
     BN_CHECKED bn_status (*attend)(bn_device *device, uint32_t layer, const bn_device_buffer *q,
                                    bn_device_buffer *out);
     BN_CHECKED bn_status (*head)(bn_device *device, const bn_device_head *head);

@@ -40,6 +40,7 @@ typedef struct device_cpu {
     thread_scratch *threads; /* [n_threads] */
 
     double *inv_freq; /* [half] */
+    double magnitude; /* of cos and sin */
     float *cos, *sin; /* [step_tokens][half] */
     bn_q8 q8;         /* shared panels */
 
@@ -63,6 +64,7 @@ typedef struct device_cpu {
     uint32_t layer;
     float *q, *k, *out;
     const float *v;
+    const float *q_norm, *k_norm;
 } device_cpu;
 
 static float *floats(bn_device_buffer *buffer)
@@ -99,8 +101,8 @@ static void angles_part(void *context, uint32_t thread_index, uint32_t n_threads
     size_t begin, end;
     bn_thread_part(d->batch->n_tokens, thread_index, n_threads, &begin, &end);
     for (size_t t = begin; t < end; t++) {
-        bn_rope_angles(d->batch->positions[t], d->inv_freq, d->half, d->cos + t * d->half,
-                       d->sin + t * d->half);
+        bn_rope_angles(d->batch->positions[t], d->inv_freq, d->magnitude, d->half,
+                       d->cos + t * d->half, d->sin + t * d->half);
     }
 }
 
@@ -301,6 +303,15 @@ static bn_status project_cpu(bn_device *device, const bn_device_projection *proj
     return BN_OK;
 }
 
+static void norm_heads(const device_cpu *d, const float *norm, float *x, uint32_t n_heads)
+{
+    const bn_model_config *c = d->config.model;
+    for (uint32_t i = 0; norm != NULL && i < n_heads; i++) {
+        float *head = x + (size_t)i * c->head_size;
+        d->kernels->rms_norm(head, head, norm, c->head_size, c->rms_eps);
+    }
+}
+
 /* One item is a token and a key/value head with the query heads that share it. */
 static void rotate_part(void *context, uint32_t thread_index, uint32_t n_threads)
 {
@@ -318,6 +329,8 @@ static void rotate_part(void *context, uint32_t thread_index, uint32_t n_threads
         float *k = d->k + t * d->kv_size + (size_t)kv_head * c->head_size;
         const float *v = d->v + t * d->kv_size + (size_t)kv_head * c->head_size;
         uint16_t *key, *value;
+        norm_heads(d, d->q_norm, q, d->group);
+        norm_heads(d, d->k_norm, k, 1);
         kernels->rope(c->rope_kind, q, d->group, c->head_size, cos, sin);
         kernels->rope(c->rope_kind, k, 1, c->head_size, cos, sin);
         bn_kv_cache_row(d->config.kv, d->batch->slots[t], d->layer, kv_head, d->batch->positions[t],
@@ -327,13 +340,15 @@ static void rotate_part(void *context, uint32_t thread_index, uint32_t n_threads
     }
 }
 
-static bn_status rotate_and_store_cpu(bn_device *device, uint32_t layer, bn_device_buffer *q,
-                                      bn_device_buffer *k, const bn_device_buffer *v)
+static bn_status rotate_and_store_cpu(bn_device *device, uint32_t layer,
+                                      const bn_device_rotation *rotation, const bn_device_buffer *v)
 {
     device_cpu *d = cpu(device);
     d->layer = layer;
-    d->q = floats(q);
-    d->k = floats(k);
+    d->q = floats(rotation->q);
+    d->k = floats(rotation->k);
+    d->q_norm = rotation->q_norm;
+    d->k_norm = rotation->k_norm;
     d->v = const_floats(v);
     bn_thread_pool_run(d->config.pool, rotate_part, d);
     return BN_OK;
@@ -627,8 +642,12 @@ bn_status bn_device_cpu_create(const bn_device_config *config, bn_device **devic
         destroy_cpu(&d->device);
         return reserve.status;
     }
-    if (has_layers(d))
-        bn_rope_frequencies((double)c->rope_base, c->head_size, config->rope_factors, d->inv_freq);
+    if (has_layers(d)) {
+        double base = (double)c->rope_base;
+        bn_rope_frequencies(base, c->head_size, config->rope_factors, d->inv_freq);
+        bn_rope_yarn_frequencies(&c->yarn, base, c->head_size, d->inv_freq);
+        d->magnitude = bn_rope_yarn_magnitude(&c->yarn);
+    }
     *device_out = &d->device;
     return BN_OK;
 }

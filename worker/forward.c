@@ -199,7 +199,14 @@ static bn_status run_layer(bn_forward *f, uint32_t layer, bn_device_buffer *x)
                           .weights = {&w->attn_q, &w->attn_k, &w->attn_v},
                           .y = {f->q, f->k, f->v},
                       }));
-    BN_TRY(f->ops->rotate_and_store(f->device, layer, f->q, f->k, f->v));
+    BN_TRY(f->ops->rotate_and_store(f->device, layer,
+                                    &(bn_device_rotation){
+                                        .q = f->q,
+                                        .k = f->k,
+                                        .q_norm = w->attn_q_norm,
+                                        .k_norm = w->attn_k_norm,
+                                    },
+                                    f->v));
     BN_TRY(f->ops->attend(f->device, layer, f->q, f->attention));
     BN_TRY(project(f, &(bn_device_projection){
                           .x = f->attention,

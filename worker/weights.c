@@ -169,6 +169,8 @@ static bn_status load_layer(loader *l, const bn_model_layer *from, bn_weights_la
     BN_TRY(load_f32(l, from->ffn_norm, &to->ffn_norm));
     BN_TRY(load_f32(l, from->attn_sub_norm, &to->attn_sub_norm));
     BN_TRY(load_f32(l, from->ffn_sub_norm, &to->ffn_sub_norm));
+    BN_TRY(load_f32(l, from->attn_q_norm, &to->attn_q_norm));
+    BN_TRY(load_f32(l, from->attn_k_norm, &to->attn_k_norm));
     BN_TRY(load_linear(l, &from->attn_q, &to->attn_q));
     BN_TRY(load_linear(l, &from->attn_k, &to->attn_k));
     BN_TRY(load_linear(l, &from->attn_v, &to->attn_v));

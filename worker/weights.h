@@ -20,6 +20,7 @@
 typedef struct bn_weights_layer {
     const float *attn_norm, *ffn_norm;
     const float *attn_sub_norm, *ffn_sub_norm; /* NULL when the model has none */
+    const float *attn_q_norm, *attn_k_norm;    /* likewise; [head_size] */
     bn_ternary attn_q, attn_k, attn_v, attn_output;
     bn_ternary ffn_gate, ffn_up, ffn_down;
 } bn_weights_layer;

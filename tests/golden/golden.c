@@ -11,8 +11,8 @@
 #define VOCAB_MAX 65536u
 
 const char *const bn_golden_names[] = {
-    "bitnet-silu",    "b158-relu2-straddling", "bitnet25-relu2-bf16",
-    "llama-freqs-q8", "llama-q6k-gqa",         "bitnet-long",
+    "bitnet-silu",   "b158-relu2-straddling", "bitnet25-relu2-bf16", "llama-freqs-q8",
+    "llama-q6k-gqa", "bitnet-long",           "qwen3-yarn",
 };
 const uint32_t bn_golden_n_names = sizeof bn_golden_names / sizeof bn_golden_names[0];
 

@@ -179,8 +179,10 @@ class Model:
         self.rope_freqs = options.pop("rope_freqs", False)
         self.version = options.pop("version", 3)
         self.hidden_act = options.pop("hidden_act", None)
+        self.yarn = options.pop("yarn", None)  # factor, original context
         assert not options, options
         self.is_llama = arch == "llama"
+        self.has_sub_norms = arch.startswith("bitnet")
 
     def norm(self, w, name, n):
         w.tensor(name, [n], F32, PACK[F32](1 + 0.25 * self.rng.standard_normal(n)))
@@ -218,6 +220,10 @@ class Model:
         if a == "bitnet":
             w.key(a + ".rope.scaling.type", STRING, "linear")
             w.key(a + ".rope.scaling.factor", FLOAT, 1.0)
+        if self.yarn:
+            w.key(a + ".rope.scaling.type", STRING, "yarn")
+            w.key(a + ".rope.scaling.factor", FLOAT, self.yarn[0])
+            w.key(a + ".rope.scaling.original_context_length", U32, self.yarn[1])
         if self.hidden_act:
             w.key(a + ".hidden_act", STRING, self.hidden_act)
         (spm_vocabulary if self.is_llama else bpe_vocabulary)(w, self.vocab)
@@ -229,13 +235,16 @@ class Model:
         self.linear(w, p + "attn_q", attention, self.hidden, self.heads if permute else 0)
         self.linear(w, p + "attn_k", kv, self.hidden, self.kv_heads if permute else 0)
         self.linear(w, p + "attn_v", kv, self.hidden)
-        if not self.is_llama:
+        if self.arch == "qwen3":
+            self.norm(w, p + "attn_q_norm.weight", self.head_size)
+            self.norm(w, p + "attn_k_norm.weight", self.head_size)
+        if self.has_sub_norms:
             self.norm(w, p + "attn_sub_norm.weight", attention)
         self.linear(w, p + "attn_output", self.hidden, attention)
         self.norm(w, p + "ffn_norm.weight", self.hidden)
         self.linear(w, p + "ffn_gate", self.ffn, self.hidden)
         self.linear(w, p + "ffn_up", self.ffn, self.hidden)
-        if not self.is_llama:
+        if self.has_sub_norms:
             self.norm(w, p + "ffn_sub_norm.weight", self.ffn)
         self.linear(w, p + "ffn_down", self.hidden, self.ffn)
 
@@ -265,6 +274,8 @@ GOLDEN = {
     "llama-freqs-q8": (Model(4, "llama", 2, 128, 256, 2, 1, 288, base=5e5, rope_freqs=True,
                              head=Q8_0), 12),
     "llama-q6k-gqa": (Model(5, "llama", 1, 256, 128, 4, 1, 288, embedding=Q8_0, head=Q6_K), 12),
+    "qwen3-yarn": (Model(7, "qwen3", 2, 128, 256, 4, 2, 288, head_size=64, base=1e6, eps=1e-6,
+                         yarn=(4.0, 64)), 96),
     "bitnet-long": (Model(6, "bitnet", 1, 128, 128, 2, 1, 288, hidden_act="relu2"), 270),
 }
 

@@ -163,9 +163,12 @@ class Model:
             -np.arange(0, self.head_size, 2) / self.head_size)
         if "rope_freqs.weight" in g.tensors:
             inverse = inverse / g.dense("rope_freqs.weight")
+        self.magnitude = 1.0
+        if key("rope.scaling.type", "none") == "yarn":
+            inverse = self.yarn(inverse, key)
         self.inverse = inverse
         self.is_neox = self.arch != "llama"
-        act = "silu" if self.arch in ("bitnet", "llama") else "relu2"
+        act = "relu2" if self.arch in ("bitnet-b1.58", "bitnet-25") else "silu"
         self.act = key("hidden_act", act)
         self.embedding = g.dense("token_embd.weight")
         head = "output.weight" if "output.weight" in g.tensors else "token_embd.weight"
@@ -176,17 +179,33 @@ class Model:
     def read_layer(self, g, p):
         layer = {n: g.ternary(p + n) for n in ("attn_q", "attn_k", "attn_v", "attn_output",
                                                "ffn_gate", "ffn_up", "ffn_down")}
-        for n in ("attn_norm", "ffn_norm", "attn_sub_norm", "ffn_sub_norm"):
+        for n in ("attn_norm", "ffn_norm", "attn_sub_norm", "ffn_sub_norm", "attn_q_norm",
+                  "attn_k_norm"):
             layer[n] = g.dense(p + n + ".weight") if p + n + ".weight" in g.tensors else None
         layer["k"], layer["v"] = [], []
         return layer
 
+    def yarn(self, inverse, key):
+        """Pairs that turn more than 32 times in the original context keep their frequency."""
+        factor, context = key("rope.scaling.factor"), key("rope.scaling.original_context_length")
+        log_base = np.log(float(key("rope.freq_base")))
+        low, high = (self.head_size * np.log(context / (turns * 2 * np.pi)) / (2 * log_base)
+                     for turns in (32.0, 1.0))
+        low, high = max(np.floor(low), 0), min(np.ceil(high), self.head_size - 1)
+        ramp = np.clip((np.arange(len(inverse)) - low) / max(high - low, 0.001), 0, 1)
+        self.magnitude = 0.1 * np.log(factor) + 1
+        return inverse / factor * ramp + inverse * (1 - ramp)
+
     def norm(self, x, w):
-        return x if w is None else x / np.sqrt(np.mean(x * x) + self.eps) * w
+        """Of each row of x."""
+        if w is None:
+            return x
+        return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.eps) * w
 
     def rope(self, x, position):
         """x: heads × head_size. NEOX pairs (i, i + half), NORM pairs (2i, 2i + 1)."""
-        c, s = np.cos(position * self.inverse), np.sin(position * self.inverse)
+        c = self.magnitude * np.cos(position * self.inverse)
+        s = self.magnitude * np.sin(position * self.inverse)
         half, out = self.head_size // 2, np.empty_like(x)
         first = slice(0, half) if self.is_neox else slice(0, None, 2)
         second = slice(half, None) if self.is_neox else slice(1, None, 2)
@@ -213,6 +232,7 @@ class Model:
         h = quantize(self.norm(x, layer["attn_norm"]))
         q, k, v = (linear(n, h).reshape(-1, self.head_size)
                    for n in ("attn_q", "attn_k", "attn_v"))
+        q, k = self.norm(q, layer["attn_q_norm"]), self.norm(k, layer["attn_k_norm"])
         q, k = self.rope(q, position), self.rope(k, position)
         layer["k"].append(f16(k))
         layer["v"].append(f16(v))

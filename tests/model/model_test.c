@@ -34,6 +34,8 @@ typedef struct change {
     uint32_t n_tokens;
     bool is_tied;
     float i2s_scale, norm;
+    const char *general;   /* one more key, without the architecture before it */
+    uint32_t yarn_context; /* not 0: YaRN with a factor of 4 */
 } change;
 
 static const struct {
@@ -60,19 +62,21 @@ static const struct {
     const char *name;
     uint64_t cols, rows;
     uint32_t type;
-    bool is_sub_norm;
+    bool is_sub_norm, is_qk_norm;
 } parts[] = {
-    {"attn_norm.weight", 128, 1, BN_TENSOR_F32, false},
-    {"ffn_norm.weight", 128, 1, BN_TENSOR_F32, false},
-    {"attn_sub_norm.weight", 128, 1, BN_TENSOR_F32, true},
-    {"ffn_sub_norm.weight", 256, 1, BN_TENSOR_F32, true},
-    {"attn_q.weight", 128, 128, BN_TENSOR_I2_S, false},
-    {"attn_k.weight", 128, 64, BN_TENSOR_I2_S, false},
-    {"attn_v.weight", 128, 64, BN_TENSOR_I2_S, false},
-    {"attn_output.weight", 128, 128, BN_TENSOR_I2_S, false},
-    {"ffn_gate.weight", 128, 256, BN_TENSOR_I2_S, false},
-    {"ffn_up.weight", 128, 256, BN_TENSOR_I2_S, false},
-    {"ffn_down.weight", 256, 128, BN_TENSOR_I2_S, false},
+    {"attn_norm.weight", 128, 1, BN_TENSOR_F32, false, false},
+    {"ffn_norm.weight", 128, 1, BN_TENSOR_F32, false, false},
+    {"attn_sub_norm.weight", 128, 1, BN_TENSOR_F32, true, false},
+    {"ffn_sub_norm.weight", 256, 1, BN_TENSOR_F32, true, false},
+    {"attn_q_norm.weight", 32, 1, BN_TENSOR_F32, false, true},
+    {"attn_k_norm.weight", 32, 1, BN_TENSOR_F32, false, true},
+    {"attn_q.weight", 128, 128, BN_TENSOR_I2_S, false, false},
+    {"attn_k.weight", 128, 64, BN_TENSOR_I2_S, false, false},
+    {"attn_v.weight", 128, 64, BN_TENSOR_I2_S, false, false},
+    {"attn_output.weight", 128, 128, BN_TENSOR_I2_S, false, false},
+    {"ffn_gate.weight", 128, 256, BN_TENSOR_I2_S, false, false},
+    {"ffn_up.weight", 128, 256, BN_TENSOR_I2_S, false, false},
+    {"ffn_down.weight", 256, 128, BN_TENSOR_I2_S, false, false},
 };
 
 typedef struct builder {
@@ -105,7 +109,15 @@ static void add_tensor(builder *t, const char *name, uint32_t type, uint64_t col
     t->data_bytes += (type_bytes(type, cols * rows) + 31) / 32 * 32;
 }
 
-static void add_tensors(builder *t, bool has_sub_norms)
+/* The facts of the change's architecture; those of bitnet for an unknown one. */
+static const bn_arch *arch_of(const change *c)
+{
+    const char *name = c->arch != NULL ? c->arch : "bitnet";
+    const bn_arch *arch = bn_arch_find(name, strlen(name));
+    return arch != NULL ? arch : bn_arch_find("bitnet", 6);
+}
+
+static void add_tensors(builder *t, const bn_arch *arch)
 {
     char name[64];
     add_tensor(t, "token_embd.weight", BN_TENSOR_F16, 128, 8);
@@ -113,7 +125,8 @@ static void add_tensors(builder *t, bool has_sub_norms)
     if (!t->change->is_tied) add_tensor(t, "output.weight", BN_TENSOR_F16, 128, 8);
     for (int i = 0; i < 2; i++)
         for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
-            if (parts[p].is_sub_norm && !has_sub_norms) continue;
+            if (parts[p].is_sub_norm && !arch->has_sub_norms) continue;
+            if (parts[p].is_qk_norm && !arch->has_qk_norms) continue;
             snprintf(name, sizeof name, "blk.%d.%s", i, parts[p].name);
             add_tensor(t, name, parts[p].type, parts[p].cols, parts[p].rows);
         }
@@ -146,15 +159,26 @@ static void put_keys(bytes *b, const char *arch, const change *c, uint64_t *n_ou
         else if (is_this)
             put_changed_key(b, name, c);
         else if (keys[i].text != NULL)
-            key_text(b, name, keys[i].text);
+            key_text(b, name, c->yarn_context != 0 ? "yarn" : keys[i].text);
         else if (keys[i].u32 != 0)
             key_u32(b, name, keys[i].u32);
+        else if (c->yarn_context != 0 && strcmp(keys[i].name, "rope.scaling.factor") == 0)
+            key_f32(b, name, 4.0f);
         else
             key_f32(b, name, keys[i].f32);
     }
     if (!is_changed) { /* a key that the right model does not have */
         snprintf(name, sizeof name, "%s.%s", arch, c->key);
         put_changed_key(b, name, c);
+        n++;
+    }
+    if (c->general != NULL) {
+        key_text(b, c->general, "x");
+        n++;
+    }
+    if (c->yarn_context != 0) {
+        snprintf(name, sizeof name, "%s.rope.scaling.original_context_length", arch);
+        key_u32(b, name, c->yarn_context);
         n++;
     }
     if (c->n_tokens != 0) {
@@ -180,8 +204,9 @@ static void put_data(bytes *b, const builder *t)
     }
     /* token_embd 8 × 128 F16, output_norm, [output], blk.0: four norms, attn_q. */
     size_t norm_at = data_at + 2048, q_at = norm_at + 512 + (c->is_tied ? 0 : 2048);
-    bool has_sub_norms = c->arch == NULL || strcmp(c->arch, "llama") != 0;
-    q_at += 2 * 512 + (has_sub_norms ? 512u + 1024u : 0) + 128u * 128 / 4;
+    const bn_arch *arch = arch_of(c);
+    q_at += 2 * 512 + 128u * 128 / 4;
+    q_at += (arch->has_sub_norms ? 512u + 1024u : 0) + (arch->has_qk_norms ? 2 * 128u : 0);
     memcpy(b->data + norm_at + 4, &c->norm, sizeof c->norm);
     memcpy(b->data + q_at, &scale, sizeof scale);
 }
@@ -192,7 +217,7 @@ static bytes model_file(const change *c)
     bytes b = bytes_new(), body = bytes_new();
     builder t = {.rows = bytes_new(), .change = c};
     uint64_t n_keys;
-    add_tensors(&t, strcmp(arch, "llama") != 0);
+    add_tensors(&t, arch_of(c));
     put_keys(&body, arch, c, &n_keys);
     put_head(&b, 3, t.n_tensors, n_keys);
     put(&b, body.data, body.n);
@@ -263,6 +288,68 @@ static void test_absent_keys_have_defaults(void **state)
     assert_false(model->config.has_sub_norms);
     assert_null(model->layers[0].attn_sub_norm);
     bn_model_close(model);
+}
+
+static void test_norms_of_q_and_k_are_facts(void **state)
+{
+    (void)state;
+    bn_model *model = open_right(&(change){.arch = "qwen3"}, BN_ACTIVATION_FROM_FILE);
+    assert_true(model->config.has_qk_norms);
+    assert_false(model->config.has_sub_norms);
+    assert_int_equal(model->config.rope_kind, BN_ROPE_NEOX);
+    assert_int_equal(model->config.activation, BN_ACTIVATION_SILU);
+    assert_string_equal(model->layers[1].attn_k_norm->name, "blk.1.attn_k_norm.weight");
+    bn_model_close(model);
+    model = open_right(&(change){0}, BN_ACTIVATION_FROM_FILE);
+    assert_null(model->layers[0].attn_q_norm);
+    bn_model_close(model);
+}
+
+static void test_yarn_is_read(void **state)
+{
+    (void)state;
+    bn_model *model = open_right(&(change){0}, BN_ACTIVATION_FROM_FILE);
+    assert_int_equal(model->config.yarn.original_context, 0);
+    bn_model_close(model);
+    model = open_right(&(change){.yarn_context = 128}, BN_ACTIVATION_FROM_FILE);
+    const bn_rope_yarn *yarn = &model->config.yarn;
+    assert_int_equal(yarn->original_context, 128);
+    assert_true(yarn->factor == 4.0f && yarn->attn_factor == 1.0f);
+    assert_true(yarn->beta_fast == 32.0f && yarn->beta_slow == 1.0f);
+    bn_model_close(model);
+    change changed = {.yarn_context = 128, .kind = F32};
+    static const struct {
+        const char *key;
+        float value;
+    } agreeing[] = {
+        {"rope.scaling.yarn_attn_factor", 1.138629f}, /* 0.1·ln 4 + 1 */
+        {"rope.scaling.yarn_ext_factor", 1.0f},       {"rope.scaling.yarn_log_multiplier", 0.0f},
+        {"rope.scaling.yarn_beta_fast", 16.0f},       {"rope.scaling.attn_factor", 0.5f},
+    };
+    for (size_t i = 0; i < sizeof agreeing / sizeof agreeing[0]; i++) {
+        changed.key = agreeing[i].key;
+        changed.f32 = agreeing[i].value;
+        model = open_right(&changed, BN_ACTIVATION_FROM_FILE);
+        assert_int_equal(model->config.yarn.original_context, 128);
+        bn_model_close(model);
+    }
+}
+
+/* Keys that say that a thing is absent are no reason to refuse a file. */
+static void test_absent_things_may_be_declared(void **state)
+{
+    (void)state;
+    static const change declared[] = {
+        {.key = "expert_count", .kind = U32, .u32 = 0},
+        {.key = "attention.sliding_window", .kind = U32, .u32 = 0},
+        {.key = "logit_scale", .kind = F32, .f32 = 1.0f},
+        {.key = "tensor_data_layout", .kind = TEXT, .text = "Meta AI original pth"},
+        {.key = "attention.key_length", .kind = U32, .u32 = 32},
+        {.general = "general.license"},
+        {.general = "bitnetx.block_count"},
+    };
+    for (size_t i = 0; i < sizeof declared / sizeof declared[0]; i++)
+        bn_model_close(open_right(&declared[i], BN_ACTIVATION_FROM_FILE));
 }
 
 static void test_the_activation_follows_the_rule(void **state)
@@ -354,18 +441,38 @@ static void test_dense_views_have_the_rows_of_the_type(void **state)
     {                                                                                              \
         .key = (k), .kind = U32, .u32 = (v)                                                        \
     }
+#define YARN_F32(k, v)                                                                             \
+    {                                                                                              \
+        .yarn_context = 128, .key = (k), .kind = F32, .f32 = (v)                                   \
+    }
 #define KEY_DROP(k)                                                                                \
     {                                                                                              \
         .key = (k), .kind = DROP                                                                   \
     }
 
-static void test_wrong_models_are_refused_by_name(void **state)
+typedef struct refusal {
+    change change;
+    const char *expect; /* in the message */
+} refusal;
+
+static void expect_refusals(const refusal *cases, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bn_model *model = NULL;
+        bn_status status = open_changed(&cases[i].change, BN_ACTIVATION_FROM_FILE, &model);
+        if ((status != BN_ERR_BAD_FILE && status != BN_ERR_UNSUPPORTED) ||
+            strstr(bn_log_last_error(), cases[i].expect) == NULL ||
+            strstr(bn_log_last_error(), "/tmp/bn-gguf-") == NULL)
+            fail_msg("expected \"%s\", got status %d, \"%s\"", cases[i].expect, status,
+                     bn_log_last_error());
+        assert_null(model);
+    }
+}
+
+static void test_wrong_keys_are_refused_by_name_and_value(void **state)
 {
     (void)state;
-    static const struct {
-        change change;
-        const char *expect;
-    } cases[] = {
+    static const refusal cases[] = {
         {{.arch = "gpt2"}, "general.architecture is \"gpt2\"; supported are bitnet,"},
         {KEY_DROP("block_count"), "key bitnet.block_count is missing"},
         {KEY_DROP("embedding_length"), "key bitnet.embedding_length is missing"},
@@ -389,10 +496,40 @@ static void test_wrong_models_are_refused_by_name(void **state)
         {{.key = "rope.freq_base", .kind = F32, .f32 = NAN}, "rope.freq_base is nan"},
         {{.key = "rope.freq_base", .kind = U32, .u32 = 7}, "rope.freq_base is u32, but f32"},
         {{.key = "attention.layer_norm_rms_epsilon", .kind = F32, .f32 = 0}, "epsilon is 0;"},
-        {{.key = "rope.scaling.type", .kind = TEXT, .text = "yarn"}, "scaling.type is \"yarn\""},
-        {{.key = "rope.scaling.factor", .kind = F32, .f32 = 4}, "scaling.factor is 4"},
+        {{.key = "rope.scaling.type", .kind = TEXT, .text = "longrope"}, "type is \"longrope\";"},
+        {{.key = "rope.scaling.type", .kind = TEXT, .text = "llama3"}, "type is \"llama3\"; none,"},
+        {{.key = "rope.scaling.factor", .kind = F32, .f32 = 4}, "scaling.factor is 4; only 1"},
+        {{.key = "rope.scaling.attn_factor", .kind = F32, .f32 = 2}, "scaling.attn_factor is 2"},
+        {{.yarn_context = 128, .key = "rope.scaling.factor", .kind = DROP}, "factor is missing"},
+        {{.yarn_context = 128, .key = "rope.scaling.factor", .kind = F32, .f32 = NAN},
+         "scaling.factor is nan; 1 to 65536"},
+        {{.yarn_context = UINT32_MAX}, "original_context_length is 4294967295"},
+        {{.yarn_context = 128, .key = "rope.freq_base", .kind = F32, .f32 = 1}, "freq_base is 1;"},
+        {YARN_F32("rope.scaling.yarn_ext_factor", 0.5f), "yarn_ext_factor is 0.5; only 1"},
+        {YARN_F32("rope.scaling.yarn_log_multiplier", 0.1f), "yarn_log_multiplier is 0.1; only 0"},
+        {YARN_F32("rope.scaling.yarn_attn_factor", 1.0f), "yarn_attn_factor is 1; only 0.1·ln("},
+        {YARN_F32("rope.scaling.yarn_beta_slow", 33.0f), "yarn_beta_slow is 33; it may be at most"},
+        {YARN_F32("rope.scaling.yarn_beta_fast", 0.0f), "yarn_beta_fast is 0;"},
+        {{.yarn_context = 128, .more_tensor = "rope_freqs.weight", .more_cols = 16},
+         "tensor rope_freqs.weight beside key bitnet.rope.scaling.type"},
+        {KEY_U32("attention.sliding_window", 4096), "sliding_window is 4096; only 0"},
+        {KEY_U32("expert_count", 8), "bitnet.expert_count is 8; only 0 is supported"},
+        {{.key = "logit_scale", .kind = F32, .f32 = 0.25f}, "logit_scale is 0.25; only 1"},
+        {KEY_U32("attention.group_norm_groups", 2),
+         "group_norm_groups is 2; this program does not"},
+        {{.general = "prism.hadamard.block_size"}, "key prism.hadamard.block_size is \"x\"; what"},
+        {{.general = "general.type"}, "key general.type is \"x\"; a file of type model"},
+        {{.arch = "qwen35"}, "general.architecture is \"qwen35\"; supported are bitnet,"},
         {{.key = "hidden_act", .kind = TEXT, .text = "gelu"}, "hidden_act is \"gelu\""},
         {{.n_tokens = 9}, "tokenizer.ggml.tokens has 9 tokens, but"},
+    };
+    expect_refusals(cases, sizeof cases / sizeof cases[0]);
+}
+
+static void test_wrong_tensors_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const refusal cases[] = {
         {{.tensor = "token_embd.weight", .drop_tensor = true}, "token_embd.weight is missing"},
         {{.tensor = "output_norm.weight", .drop_tensor = true}, "output_norm.weight is missing"},
         {{.tensor = "blk.1.attn_v.weight", .drop_tensor = true}, "blk.1.attn_v.weight is missing"},
@@ -409,17 +546,11 @@ static void test_wrong_models_are_refused_by_name(void **state)
         {{.more_tensor = "blk.0.attn_q.bias", .more_cols = 128}, "blk.0.attn_q.bias is not part"},
         {{.more_tensor = "blk.0.attn_q.scale", .more_cols = 2}, "attn_q.scale is 2 × 1"},
         {{.more_tensor = "rope_freqs.weight", .more_cols = 8}, "rope_freqs.weight is 8 × 1"},
+        {{.arch = "qwen3", .tensor = "blk.1.attn_k_norm.weight", .drop_tensor = true},
+         "blk.1.attn_k_norm.weight is missing"},
+        {{.more_tensor = "blk.0.attn_q_norm.weight", .more_cols = 32}, "q_norm.weight is not part"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        bn_model *model = NULL;
-        bn_status status = open_changed(&cases[i].change, BN_ACTIVATION_FROM_FILE, &model);
-        if ((status != BN_ERR_BAD_FILE && status != BN_ERR_UNSUPPORTED) ||
-            strstr(bn_log_last_error(), cases[i].expect) == NULL ||
-            strstr(bn_log_last_error(), "/tmp/bn-gguf-") == NULL)
-            fail_msg("expected \"%s\", got status %d, \"%s\"", cases[i].expect, status,
-                     bn_log_last_error());
-        assert_null(model);
-    }
+    expect_refusals(cases, sizeof cases / sizeof cases[0]);
 }
 
 static int teardown(void **state)
@@ -434,11 +565,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys_become_the_shape),
         cmocka_unit_test(test_absent_keys_have_defaults),
+        cmocka_unit_test(test_norms_of_q_and_k_are_facts),
+        cmocka_unit_test(test_yarn_is_read),
+        cmocka_unit_test(test_absent_things_may_be_declared),
         cmocka_unit_test(test_the_activation_follows_the_rule),
         cmocka_unit_test(test_optional_tensors_are_found),
         cmocka_unit_test(test_scales_and_norms_must_be_finite),
         cmocka_unit_test(test_dense_views_have_the_rows_of_the_type),
-        cmocka_unit_test(test_wrong_models_are_refused_by_name),
+        cmocka_unit_test(test_wrong_keys_are_refused_by_name_and_value),
+        cmocka_unit_test(test_wrong_tensors_are_refused_by_name),
     };
     bn_log_set_quiet(true);
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -17,6 +17,7 @@ typedef struct reference_linear {
 
 typedef struct reference_layer {
     double *attn_norm, *attn_sub_norm, *ffn_norm, *ffn_sub_norm; /* NULL when absent */
+    double *q_norm, *k_norm;                                     /* likewise, of each head */
     reference_linear q, k, v, output, gate, up, down;
     double *keys, *values; /* [context][kv_heads][head_size], rounded to F16 */
 } reference_layer;
@@ -27,6 +28,7 @@ struct bn_reference {
     uint32_t heads, kv_heads, head_size, context;
     bool is_neox, is_relu2;
     double eps;
+    double magnitude;                       /* of cos and sin */
     double *inverse;                        /* [head_size / 2] angle per position */
     double *embedding, *output_norm, *head; /* head may be the embedding */
     reference_layer *layers;
@@ -141,6 +143,8 @@ static void read_layer(bn_reference *r, uint32_t i)
     layer->attn_sub_norm = read_layer_dense(r, i, "attn_sub_norm.weight");
     layer->ffn_norm = read_layer_dense(r, i, "ffn_norm.weight");
     layer->ffn_sub_norm = read_layer_dense(r, i, "ffn_sub_norm.weight");
+    layer->q_norm = read_layer_dense(r, i, "attn_q_norm.weight");
+    layer->k_norm = read_layer_dense(r, i, "attn_k_norm.weight");
     layer->q = read_linear(r, i, "attn_q");
     layer->k = read_linear(r, i, "attn_k");
     layer->v = read_linear(r, i, "attn_v");
@@ -171,6 +175,30 @@ static double key_f32(const bn_reference *r, const char *arch, const char *noun)
     (void)snprintf(key, sizeof key, "%s.%s", arch, noun);
     BN_ASSERT(bn_gguf_get_f32(r->file, key, &value, &status));
     return (double)value;
+}
+
+/* YaRN as its paper and Hugging Face write it: pairs are kept below `low`, divided above `high`. */
+static void read_yarn(bn_reference *r, const char *arch, double base)
+{
+    char key[128];
+    bn_gguf_string text;
+    bn_status status = BN_OK;
+    r->magnitude = 1.0;
+    (void)snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
+    if (!bn_gguf_get_string(r->file, key, &text, &status) || text.n != 4 ||
+        memcmp(text.bytes, "yarn", 4) != 0)
+        return;
+    double factor = key_f32(r, arch, "rope.scaling.factor");
+    double context = key_u32(r, arch, "rope.scaling.original_context_length");
+    double n = r->head_size, pi = acos(-1.0), bounds[2] = {32.0, 1.0};
+    for (int i = 0; i < 2; i++)
+        bounds[i] = n * log(context / (bounds[i] * 2.0 * pi)) / (2.0 * log(base));
+    double low = fmax(floor(bounds[0]), 0.0), high = fmin(ceil(bounds[1]), n - 1.0);
+    for (uint32_t i = 0; i < r->head_size / 2; i++) {
+        double ramp = fmin(1.0, fmax(0.0, (i - low) / fmax(high - low, 0.001)));
+        r->inverse[i] *= ramp / factor + (1.0 - ramp);
+    }
+    r->magnitude = 0.1 * log(factor) + 1.0;
 }
 
 /* The test models carry every key that is read here, and the activation by architecture or key. */
@@ -204,6 +232,7 @@ static void read_config(bn_reference *r)
     for (uint32_t i = 0; i < r->head_size / 2; i++)
         r->inverse[i] = pow(base, -2.0 * i / r->head_size) / (factors ? factors[i] : 1.0);
     bn_free(factors);
+    read_yarn(r, arch, base);
 }
 
 bn_status bn_reference_open(const char *path, uint32_t context, bn_reference **reference_out)
@@ -243,7 +272,7 @@ void bn_reference_close(bn_reference *r)
                          layer->ffn_sub_norm, layer->q.trits,       layer->k.trits,
                          layer->v.trits,      layer->output.trits,  layer->gate.trits,
                          layer->up.trits,     layer->down.trits,    layer->keys,
-                         layer->values};
+                         layer->values,       layer->q_norm,        layer->k_norm};
         for (size_t j = 0; j < sizeof owned / sizeof owned[0]; j++)
             bn_free(owned[j]);
     }
@@ -304,6 +333,12 @@ static void norm(const bn_reference *r, const double *x, const double *weight, u
         y[i] = weight ? x[i] * scale * weight[i] : x[i];
 }
 
+static void norm_heads(const bn_reference *r, double *x, uint32_t n_heads, const double *weight)
+{
+    for (uint32_t h = 0; h < n_heads; h++)
+        norm(r, x + (size_t)h * r->head_size, weight, r->head_size, x + (size_t)h * r->head_size);
+}
+
 /* q receives the codes as doubles; returns the scale s. */
 static double quantise(const double *x, uint32_t n, double *q, bn_reference_choices *choices,
                        uint32_t which)
@@ -342,7 +377,8 @@ static void rope(const bn_reference *r, double *x, uint32_t n_heads, uint32_t po
             double *head = x + (size_t)h * r->head_size;
             double *a = r->is_neox ? head + i : head + 2 * i;
             double *b = r->is_neox ? head + i + half : head + 2 * i + 1;
-            double c = cos(position * r->inverse[i]), s = sin(position * r->inverse[i]);
+            double c = r->magnitude * cos(position * r->inverse[i]);
+            double s = r->magnitude * sin(position * r->inverse[i]);
             double x0 = *a, x1 = *b;
             *a = x0 * c - x1 * s;
             *b = x0 * s + x1 * c;
@@ -395,6 +431,8 @@ static void attention_block(bn_reference *r, reference_layer *layer, uint32_t po
     linear(&layer->q, code, s, q);
     linear(&layer->k, code, s, k);
     linear(&layer->v, code, s, v);
+    norm_heads(r, q, r->heads, layer->q_norm);
+    norm_heads(r, k, r->kv_heads, layer->k_norm);
     rope(r, q, r->heads, position);
     rope(r, k, r->kv_heads, position);
     round_to_half(k, kv, choices ? choices->key : NULL, choices);
