@@ -9,6 +9,7 @@
 #include "common/status.h"
 #include "kernels/avx2.h"
 #include "kernels/avx2_lanes.h"
+#include "kernels/ternary_steps.h"
 
 #define TOKENS BN_Q8_PANEL_TOKENS
 #define PANELS_PER_PASS 16 /* activations of a pass stay in the second-level cache */
@@ -138,6 +139,15 @@ DEFINE_TILE(8)
 static tile_fn *const tiles[TOKENS] = {tile_1, tile_2, tile_3, tile_4,
                                        tile_5, tile_6, tile_7, tile_8};
 
+/* Eight rows, each with its scale of run 0: of all columns when there are no runs. */
+INLINE __m256 row_scales(const bn_ternary *w, uint32_t row)
+{
+    if (w->scales == NULL) return _mm256_set1_ps(w->scale);
+    size_t n_runs = bn_ternary_runs(w->n_cols, w->group_cols);
+    return _mm256_load_ps(w->scales + row / BN_TERNARY_GROUP_ROWS * n_runs * BN_TERNARY_GROUP_ROWS +
+                          row % BN_TERNARY_GROUP_ROWS);
+}
+
 /* y[row …] of eight rows and one token: (float(dot) ÷ s)·scale·post_scale. */
 INLINE void store_rows(const bn_ternary *w, uint32_t row, __m256i codes, float scale, int32_t sum,
                        float *y)
@@ -145,7 +155,7 @@ INLINE void store_rows(const bn_ternary *w, uint32_t row, __m256i codes, float s
     if (row >= w->n_rows) return;
     __m256i dot = _mm256_sub_epi32(codes, _mm256_set1_epi32(sum));
     __m256 value = _mm256_div_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(scale));
-    value = _mm256_mul_ps(value, _mm256_set1_ps(w->scale));
+    value = _mm256_mul_ps(value, row_scales(w, row));
     value = _mm256_mul_ps(value, _mm256_set1_ps(w->post_scale));
     store_first(y + row, w->n_rows - row, value);
 }
@@ -182,11 +192,112 @@ static void group_times_panels(const bn_ternary *w, uint32_t group, const bn_q8 
     }
 }
 
+/* --- groups of columns: exact within a step, steps added in ascending order ------------------ */
+
+/* acc + the step's part of 8 rows and one token: fma(float(dot)·d, scale, acc), or
+ * fma(float(dot), d, acc) when the weights have no groups. d is 1 when the activations have none,
+ * which changes nothing. */
+INLINE __m256 step_added(__m256i dot, float d, const float *scales, __m256 acc)
+{
+    __m256 value = _mm256_cvtepi32_ps(dot), factor = _mm256_set1_ps(d);
+    if (scales == NULL) return _mm256_fmadd_ps(value, factor, acc);
+    return _mm256_fmadd_ps(_mm256_mul_ps(value, factor), _mm256_load_ps(scales), acc);
+}
+
+INLINE void store_steps(const bn_ternary *w, const bn_q8 *x, const step_plan *plan, uint32_t row,
+                        uint32_t t, __m256 value, float *y)
+{
+    if (row >= w->n_rows) return;
+    if (!plan->steps.has_token_groups) value = _mm256_div_ps(value, _mm256_set1_ps(x->scale[t]));
+    if (!plan->steps.has_weight_groups) value = _mm256_mul_ps(value, row_scales(w, row));
+    value = _mm256_mul_ps(value, _mm256_set1_ps(w->post_scale));
+    store_first(y + row, w->n_rows - row, value);
+}
+
+static void vector_by_steps(const bn_ternary *w, uint32_t group_begin, uint32_t group_end,
+                            const bn_q8 *x, const step_plan *plan, float *y)
+{
+    const bn_ternary_steps *steps = &plan->steps;
+    size_t group_bytes = bn_ternary_group_bytes(w->n_cols);
+    for (uint32_t group = group_begin; group < group_end; group++) {
+        const uint8_t *blocks = w->blocks + group_bytes * group;
+        uint32_t row = group * BN_TERNARY_GROUP_ROWS;
+        __m256 acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+        for (uint32_t i = 0; i < steps->n; i++) {
+            __m256i dots[2];
+            __m256i sum = _mm256_set1_epi32(bn_q8_step_sum(x->part_sum, steps, w->n_cols, i));
+            vector_tile(blocks + (size_t)i * steps->cols * 4, x->panels + (size_t)i * steps->cols,
+                        step_blocks(w, steps, i), dots);
+            float d = *step_token_scales(x, plan, 0, i);
+            const float *scales = step_scales(w, plan, group, i);
+            for (uint32_t h = 0; h < 2; h++)
+                acc[h] = step_added(_mm256_sub_epi32(dots[h], sum), d,
+                                    scales == NULL ? NULL : scales + 8 * h, acc[h]);
+        }
+        for (uint32_t h = 0; h < 2; h++)
+            store_steps(w, x, plan, row + 8 * h, 0, acc[h], y);
+    }
+}
+
+/* Eight rows times one panel, whose first token is `first`. */
+static void panel_by_steps(const bn_ternary *w, uint32_t row, const bn_q8 *x, const step_plan *plan,
+                           uint32_t first, float *y, size_t y_stride)
+{
+    const bn_ternary_steps *steps = &plan->steps;
+    uint32_t n = x->n_tokens - first < TOKENS ? x->n_tokens - first : TOKENS;
+    const uint8_t *blocks = w->blocks +
+                            bn_ternary_group_bytes(w->n_cols) * (row / BN_TERNARY_GROUP_ROWS) +
+                            4 * (row % BN_TERNARY_GROUP_ROWS);
+    const int8_t *panel = x->panels + bn_q8_panel_bytes(w->n_cols, TOKENS) * (first / TOKENS);
+    __m256 acc[TOKENS];
+    for (uint32_t t = 0; t < n; t++)
+        acc[t] = _mm256_setzero_ps();
+    for (uint32_t i = 0; i < steps->n; i++) {
+        __m256i codes[TOKENS];
+        tiles[n - 1](blocks + (size_t)i * steps->cols * 4, panel + (size_t)i * steps->cols * TOKENS,
+                     step_blocks(w, steps, i), codes);
+        const float *d = step_token_scales(x, plan, first, i);
+        const float *scales = step_scales(w, plan, row / BN_TERNARY_GROUP_ROWS, i);
+        if (scales != NULL) scales += row % BN_TERNARY_GROUP_ROWS;
+        for (uint32_t t = 0; t < n; t++) {
+            const int32_t *part_sum = x->part_sum + (first + t) * plan->n_parts;
+            __m256i sum = _mm256_set1_epi32(bn_q8_step_sum(part_sum, steps, w->n_cols, i));
+            acc[t] = step_added(_mm256_sub_epi32(codes[t], sum), d[t * plan->n_token_scales],
+                                scales, acc[t]);
+        }
+    }
+    for (uint32_t t = 0; t < n; t++)
+        store_steps(w, x, plan, row, first + t, acc[t], y + (first + t) * y_stride);
+}
+
+static void matmul_by_steps(const bn_ternary *w, uint32_t group_begin, uint32_t group_end,
+                            const bn_q8 *x, const bn_ternary_steps *steps, float *y,
+                            size_t y_stride)
+{
+    step_plan plan = step_plan_of(w, x, *steps);
+    if (x->n_tokens == 1) {
+        vector_by_steps(w, group_begin, group_end, x, &plan, y);
+        return;
+    }
+    const uint32_t pass = PANELS_PER_PASS * TOKENS;
+    for (uint32_t begin = 0; begin < x->n_tokens; begin += pass) {
+        uint32_t end = x->n_tokens - begin < pass ? x->n_tokens : begin + pass;
+        for (uint32_t half = 2 * group_begin; half < 2 * group_end; half++)
+            for (uint32_t first = begin; first < end; first += TOKENS)
+                panel_by_steps(w, 8 * half, x, &plan, first, y, y_stride);
+    }
+}
+
 void bn_avx2_ternary_matmul(const bn_ternary *w, uint32_t group_begin, uint32_t group_end,
                             const bn_q8 *x, float *y, size_t y_stride)
 {
     BN_ASSERT(w->n_cols == x->n_cols && w->n_cols <= BN_TERNARY_COLS_MAX);
     BN_ASSERT(group_end <= bn_ternary_groups(w->n_rows));
+    bn_ternary_steps steps = bn_ternary_steps_of(w, x);
+    if (steps.n > 0) {
+        matmul_by_steps(w, group_begin, group_end, x, &steps, y, y_stride);
+        return;
+    }
     if (x->n_tokens == 1) {
         matrix_vector(w, group_begin, group_end, x, y);
         return;

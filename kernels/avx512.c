@@ -7,6 +7,7 @@
 
 #include "common/status.h"
 #include "kernels/avx512_lanes.h"
+#include "kernels/quantize_groups.h"
 #include "kernels/tables.h"
 
 #include <math.h>
@@ -58,6 +59,14 @@ static void quantize_avx512(const float *x, size_t x_stride, uint32_t n_tokens, 
         scale[t] = quantize_scale(x + t * x_stride, n_cols);
         sum[t] = quantize_token(x + t * x_stride, n_cols, scale[t], width, panel + 4 * t);
     }
+}
+
+static void quantize_groups_avx512(const float *x, size_t x_stride, uint32_t n_tokens,
+                                   uint32_t n_cols, uint32_t width, uint32_t group_cols,
+                                   int8_t *panel, float *scale, int32_t *sum, int32_t *part_sum)
+{
+    bn_quantize_groups(quantize_scale, quantize_token, x, x_stride, n_tokens, n_cols, width,
+                       group_cols, panel, scale, sum, part_sum);
 }
 
 static void rms_norm_avx512(float *y, const float *x, const float *w, uint32_t n, float eps)
@@ -179,6 +188,7 @@ static void store_f16_avx512(uint16_t *out, const float *x, size_t n)
 const bn_kernels bn_kernels_avx512 = {
     .name = "avx512",
     .quantize = quantize_avx512,
+    .quantize_groups = quantize_groups_avx512,
     .ternary_matmul = bn_avx512_ternary_matmul,
     .rms_norm = rms_norm_avx512,
     .add = add_avx512,

@@ -61,8 +61,16 @@ typedef struct bn_kernels {
     void (*quantize)(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols,
                      uint32_t width, int8_t *panel, float *scale, int32_t *sum);
 
+    /* The same with Σq of every BN_Q8_PART_COLS columns in part_sum[t][part], `sum` as above. With
+     * group_cols (64, 128 or 256) every group of columns is quantised for itself and
+     * scale[t][group] holds 1/s; with 0 the token is, and scale[t] holds s. */
+    void (*quantize_groups)(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols,
+                            uint32_t width, uint32_t group_cols, int8_t *panel, float *scale,
+                            int32_t *sum, int32_t *part_sum);
+
     /* y[t·y_stride + r] = ((float)dot / s[t]) · scale · post_scale for every token of `x` and the
-     * rows r of the groups [group_begin, group_end); dot is the exact int32 Σ trit·q. */
+     * rows r of the groups [group_begin, group_end); dot is the exact int32 Σ trit·q. When weights
+     * or activations have groups of columns, the sum of groups of docs/NUMERICS.md. */
     void (*ternary_matmul)(const bn_ternary *w, uint32_t group_begin, uint32_t group_end,
                            const bn_q8 *x, float *y, size_t y_stride);
 

@@ -34,6 +34,13 @@ static float quantize_scale(const float *x, uint32_t n_cols)
     return 127.0f / a;
 }
 
+/* Nearest even, clamped. */
+static int32_t quantized(float x, float s)
+{
+    int32_t q = (int32_t)((x * s + QUANTIZE_ROUND) - QUANTIZE_ROUND);
+    return q < -128 ? -128 : q > 127 ? 127 : q;
+}
+
 static void quantize_scalar(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols,
                             uint32_t width, int8_t *panel, float *scale, int32_t *sum)
 {
@@ -46,22 +53,51 @@ static void quantize_scalar(const float *x, size_t x_stride, uint32_t n_tokens, 
         sum[t] = 0;
         if (s != s) continue; /* the token is void: all zero, scale NaN */
         for (uint32_t c = 0; c < n_cols; c++) {
-            int32_t q = (int32_t)((row[c] * s + QUANTIZE_ROUND) - QUANTIZE_ROUND);
-            q = q < -128 ? -128 : q > 127 ? 127 : q;
+            int32_t q = quantized(row[c], s);
             panel[((size_t)(c / 4) * width + t) * 4 + c % 4] = (int8_t)q;
             sum[t] += q;
         }
     }
 }
 
+static void quantize_groups_scalar(const float *x, size_t x_stride, uint32_t n_tokens,
+                                   uint32_t n_cols, uint32_t width, uint32_t group_cols,
+                                   int8_t *panel, float *scale, int32_t *sum, int32_t *part_sum)
+{
+    uint32_t n_parts = bn_ternary_runs(n_cols, BN_Q8_PART_COLS);
+    uint32_t n_groups = group_cols == 0 ? 1 : bn_ternary_runs(n_cols, group_cols);
+    BN_ASSERT(n_tokens >= 1 && n_tokens <= width && group_cols % BN_Q8_PART_COLS == 0);
+    memset(panel, 0, bn_q8_panel_bytes(n_cols, width));
+    for (uint32_t t = 0; t < n_tokens; t++) {
+        sum[t] = 0;
+        memset(part_sum + (size_t)t * n_parts, 0, n_parts * sizeof *part_sum);
+        for (uint32_t g = 0; g < n_groups; g++) {
+            uint32_t begin = g * group_cols;
+            uint32_t end = g + 1 == n_groups ? n_cols : begin + group_cols;
+            const float *row = x + t * x_stride;
+            float s = quantize_scale(row + begin, end - begin);
+            scale[t * n_groups + g] = group_cols == 0 ? s : 1.0f / s;
+            if (s != s) continue; /* void: all zero, and whatever it is multiplied with is NaN */
+            for (uint32_t c = begin; c < end; c++) {
+                int32_t q = quantized(row[c], s);
+                panel[((size_t)(c / 4) * width + t) * 4 + c % 4] = (int8_t)q;
+                part_sum[(size_t)t * n_parts + c / BN_Q8_PART_COLS] += q;
+                sum[t] += q;
+            }
+        }
+    }
+}
+
+/* Σ trit·q over the columns [col_begin, col_end); col_begin is the first of a block. */
 static int32_t dot_of_row(const bn_ternary *w, uint32_t row, const int8_t *panel, uint32_t width,
-                          uint32_t t)
+                          uint32_t t, uint32_t col_begin, uint32_t col_end)
 {
     const uint8_t *block = w->blocks +
                            bn_ternary_group_bytes(w->n_cols) * (row / BN_TERNARY_GROUP_ROWS) +
+                           (size_t)(col_begin / BN_TERNARY_BLOCK_COLS) * BN_TERNARY_BLOCK_BYTES +
                            4 * (row % BN_TERNARY_GROUP_ROWS);
     int32_t dot = 0;
-    for (uint32_t c = 0; c < w->n_cols; c += BN_TERNARY_BLOCK_COLS) {
+    for (uint32_t c = col_begin; c < col_end; c += BN_TERNARY_BLOCK_COLS) {
         for (uint32_t f = 0; f < 4; f++) {
             const int8_t *q = panel + ((size_t)(c / 4 + f) * width + t) * 4;
             for (uint32_t b = 0; b < 4; b++)
@@ -72,20 +108,57 @@ static int32_t dot_of_row(const bn_ternary *w, uint32_t row, const int8_t *panel
     return dot;
 }
 
+/* The scale of one row and run of columns. */
+static float scale_at(const bn_ternary *w, uint32_t row, uint32_t run)
+{
+    if (w->scales == NULL) return w->scale;
+    uint32_t n_runs = bn_ternary_runs(w->n_cols, w->group_cols);
+    return w
+        ->scales[((size_t)(row / BN_TERNARY_GROUP_ROWS) * n_runs + run) * BN_TERNARY_GROUP_ROWS +
+                 row % BN_TERNARY_GROUP_ROWS];
+}
+
+/* One row times one token, exact within a step, steps added in ascending order. */
+static float product_by_steps(const bn_ternary *w, uint32_t row, const bn_ternary_steps *steps,
+                              const bn_q8 *x, uint32_t t)
+{
+    uint32_t width = bn_q8_width(x->n_tokens);
+    const int8_t *panel = x->panels + t / width * bn_q8_panel_bytes(x->n_cols, width);
+    bool has_w = steps->has_weight_groups, has_x = steps->has_token_groups;
+    uint32_t n_token_scales = has_x ? bn_ternary_runs(x->n_cols, x->group_cols) : 1;
+    const float *token_scale = x->scale + (size_t)t * n_token_scales;
+    float y = 0.0f;
+    for (uint32_t i = 0; i < steps->n; i++) {
+        uint32_t begin = i * steps->cols;
+        uint32_t end = i + 1 == steps->n ? w->n_cols : begin + steps->cols;
+        float dot = (float)dot_of_row(w, row, panel, width, t % width, begin, end);
+        float d = has_x ? token_scale[i >> steps->token_shift] : 1.0f;
+        y = has_w ? fmaf(dot * d, scale_at(w, row, i >> steps->weight_shift), y) : fmaf(dot, d, y);
+    }
+    if (!has_x) y = y / token_scale[0];
+    if (!has_w) y = y * scale_at(w, row, 0);
+    return y * w->post_scale;
+}
+
 static void ternary_matmul_scalar(const bn_ternary *w, uint32_t group_begin, uint32_t group_end,
                                   const bn_q8 *x, float *y, size_t y_stride)
 {
     BN_ASSERT(w->n_cols == x->n_cols && w->n_cols <= BN_TERNARY_COLS_MAX);
     uint32_t width = bn_q8_width(x->n_tokens);
     size_t panel_bytes = bn_q8_panel_bytes(x->n_cols, width);
+    bn_ternary_steps steps = bn_ternary_steps_of(w, x);
     uint32_t row_begin = group_begin * BN_TERNARY_GROUP_ROWS;
     uint32_t row_end = group_end * BN_TERNARY_GROUP_ROWS;
     if (row_end > w->n_rows) row_end = w->n_rows;
     for (uint32_t t = 0; t < x->n_tokens; t++) {
         const int8_t *panel = x->panels + t / width * panel_bytes;
         for (uint32_t r = row_begin; r < row_end; r++) {
-            int32_t dot = dot_of_row(w, r, panel, width, t % width);
-            y[t * y_stride + r] = (((float)dot / x->scale[t]) * w->scale) * w->post_scale;
+            if (steps.n > 0) {
+                y[t * y_stride + r] = product_by_steps(w, r, &steps, x, t);
+                continue;
+            }
+            int32_t dot = dot_of_row(w, r, panel, width, t % width, 0, w->n_cols);
+            y[t * y_stride + r] = (((float)dot / x->scale[t]) * scale_at(w, r, 0)) * w->post_scale;
         }
     }
 }
@@ -296,6 +369,7 @@ static void dense_matmul_scalar(const bn_dense *w, uint32_t row_begin, uint32_t 
 const bn_kernels bn_kernels_scalar = {
     .name = "scalar",
     .quantize = quantize_scalar,
+    .quantize_groups = quantize_groups_scalar,
     .ternary_matmul = ternary_matmul_scalar,
     .rms_norm = rms_norm_scalar,
     .add = add_scalar,

@@ -1,6 +1,7 @@
 /* ternary.c — packing into R16.
  *
- * Sixteen consecutive columns that start at a multiple of 16 lie in one plane of one I2_S block:
+ * Byte codes pack four columns to a dword as they stand; I2_S is packed without unpacking it:
+ * sixteen consecutive columns that start at a multiple of 16 lie in one plane of one I2_S block:
  * four words of four codes, all at the same shift. So a dword of R16 is four shifts, and rows may
  * begin anywhere in a block (n_cols 8640). Only n_cols % 16 != 0 goes code by code.
  */
@@ -92,6 +93,47 @@ bool bn_ternary_pack_i2s(const uint8_t *codes, uint32_t n_rows, uint32_t n_cols,
         }
     }
     return true;
+}
+
+/* Codes [0, n) of one row, n ≤ 16, as one dword of R16. */
+static uint32_t dword_of_codes(const uint8_t *codes, uint32_t n)
+{
+    uint32_t words[4] = {0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u};
+    memcpy(words, codes, n);
+    return words[0] | words[1] << 2 | words[2] << 4 | words[3] << 6;
+}
+
+void bn_ternary_pack_codes(const uint8_t *codes, uint32_t n_rows, uint32_t n_cols, uint8_t *blocks)
+{
+    BN_ASSERT(n_cols > 0);
+    size_t group_bytes = bn_ternary_group_bytes(n_cols);
+    for (uint32_t group = 0; group < bn_ternary_groups(n_rows); group++) {
+        uint8_t *out = blocks + group_bytes * group;
+        for (uint32_t r = 0; r < BN_TERNARY_GROUP_ROWS; r++) {
+            uint32_t row = group * BN_TERNARY_GROUP_ROWS + r;
+            uint8_t *lane = out + 4 * r;
+            for (uint32_t col = 0; col < n_cols; col += BN_TERNARY_BLOCK_COLS) {
+                uint32_t left = n_cols - col, dword = ZERO_TRITS;
+                if (row < n_rows)
+                    dword = dword_of_codes(codes + (size_t)row * n_cols + col,
+                                           left < BN_TERNARY_BLOCK_COLS ? left : 16);
+                memcpy(lane, &dword, sizeof dword);
+                lane += BN_TERNARY_BLOCK_BYTES;
+            }
+        }
+    }
+}
+
+void bn_ternary_pack_scales(const float *scales, uint32_t n_rows, uint32_t n_runs, float *out)
+{
+    uint32_t padded = bn_ternary_groups(n_rows) * BN_TERNARY_GROUP_ROWS;
+    for (uint32_t row = 0; row < padded; row++) {
+        float *lane = out + (size_t)(row / BN_TERNARY_GROUP_ROWS) * n_runs * BN_TERNARY_GROUP_ROWS +
+                      row % BN_TERNARY_GROUP_ROWS;
+        for (uint32_t run = 0; run < n_runs; run++)
+            lane[(size_t)run * BN_TERNARY_GROUP_ROWS] =
+                row < n_rows ? scales[(size_t)row * n_runs + run] : 0.0f;
+    }
 }
 
 int bn_ternary_at(const bn_ternary *w, uint32_t row, uint32_t col)

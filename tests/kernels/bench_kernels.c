@@ -29,9 +29,9 @@ typedef struct job {
     bn_ternary w;
     bn_dense dense;
     bn_q8 q8;
-    float *x, *y;
+    float *x, *y, *scales;         /* of all matrices */
     uint32_t n_tokens, n_matrices; /* a cold job takes the next matrix every time */
-    size_t matrix_bytes;
+    size_t matrix_bytes, scale_bytes;
     uint32_t n_passes;
 } job;
 
@@ -176,6 +176,8 @@ static void run_ternary(const job *work, uint32_t index, uint32_t n)
     uint32_t groups = bn_ternary_groups(w.n_rows);
     for (uint32_t pass = 0; pass < work->n_passes; pass++) {
         w.blocks = memory + work->matrix_bytes * (pass % work->n_matrices);
+        if (work->scales != NULL)
+            w.scales = work->scales + work->scale_bytes / sizeof(float) * (pass % work->n_matrices);
         work->k->ternary_matmul(&w, groups * index / n, groups * (index + 1) / n, &work->q8,
                                 work->y, w.n_rows);
     }
@@ -214,8 +216,9 @@ static const struct {
     uint32_t n_rows, n_cols;
 } shapes[] = {{3840, 2560}, {2560, 2560}, {13824, 2560}, {2560, 6912}};
 
+/* With group_cols both sides have a scale for that many columns. */
 static void bench_ternary(const bn_kernels *k, const bounds *limit, uint32_t n_rows,
-                          uint32_t n_cols, uint32_t n_tokens, bool is_cold)
+                          uint32_t n_cols, uint32_t n_tokens, bool is_cold, uint32_t group_cols)
 {
     job work = {.run = run_ternary, .k = k, .n_tokens = n_tokens};
     work.w = (bn_ternary){.n_rows = n_rows, .n_cols = n_cols, .scale = 1.0f, .post_scale = 1.0f};
@@ -223,22 +226,47 @@ static void bench_ternary(const bn_kernels *k, const bounds *limit, uint32_t n_r
     work.n_matrices = is_cold ? (uint32_t)(COLD_BYTES / work.matrix_bytes) : 1;
     work.n_passes = is_cold ? work.n_matrices : 1 + 200 / n_tokens;
     if (is_cold && n_tokens > 1) work.n_passes = 1 + work.n_matrices / n_tokens;
-    static float scale[512];
-    static int32_t sum[512];
-    for (int t = 0; t < 512; t++)
-        scale[t] = 1.0f;
-    work.q8 =
-        (bn_q8){(int8_t *)map_huge(bn_q8_bytes(n_cols, n_tokens)), scale, sum, n_tokens, n_cols};
+    static float scale[512 * 128];
+    static int32_t sum[512], part_sum[512 * 128];
+    for (int i = 0; i < 512 * 128; i++)
+        scale[i] = 1.0f;
+    work.q8 = (bn_q8){.panels = (int8_t *)map_huge(bn_q8_bytes(n_cols, n_tokens)),
+                      .scale = scale,
+                      .sum = sum,
+                      .part_sum = part_sum,
+                      .n_tokens = n_tokens,
+                      .n_cols = n_cols,
+                      .group_cols = group_cols};
+    if (group_cols != 0) {
+        work.w.group_cols = group_cols;
+        work.scale_bytes = bn_ternary_scale_bytes(n_rows, n_cols, group_cols);
+        work.scales = (float *)(void *)map_huge(work.scale_bytes * work.n_matrices);
+        memset(work.scales, 1, work.scale_bytes * work.n_matrices);
+    }
     work.y = (float *)(void *)map_huge((size_t)n_rows * n_tokens * sizeof(float));
     for (uint32_t n = 1; n <= THREADS_MAX; n++) {
         double seconds = measure(&work, n) / work.n_passes;
-        double bytes = (double)work.matrix_bytes / seconds;
+        double bytes = (double)(work.matrix_bytes + work.scale_bytes) / seconds;
         double macs = (double)n_rows * n_cols * n_tokens / seconds;
-        printf("%-7s ternary %5ux%u tokens %3u %s %u thr: %6.1f GB/s %3.0f %%  %7.1f GMAC/s %3.0f "
-               "%%\n",
-               k->name, n_rows, n_cols, n_tokens, is_cold ? "cold" : "hot ", n, bytes * 1e-9,
+        printf("%-7s ternary %5ux%u%s tokens %3u %s %u thr: %6.1f GB/s %3.0f %%  %7.1f GMAC/s "
+               "%3.0f %%\n",
+               k->name, n_rows, n_cols,
+               group_cols == 0    ? ""
+               : group_cols == 64 ? " by 64"
+                                  : " by 128",
+               n_tokens, is_cold ? "cold" : "hot ", n, bytes * 1e-9,
                100.0 * bytes / limit->bytes_per_s[n - 1], macs * 1e-9,
                100.0 * macs / limit->macs_per_s[n - 1]);
+    }
+}
+
+static void bench_groups(const bn_kernels *k, const bounds *limit)
+{
+    for (uint32_t group_cols = 64; group_cols <= 128; group_cols *= 2) {
+        bench_ternary(k, limit, 13824, 2560, 1, true, group_cols);
+        bench_ternary(k, limit, 640, 2560, 1, false, group_cols);
+        bench_ternary(k, limit, 13824, 2560, 8, true, group_cols);
+        bench_ternary(k, limit, 13824, 2560, 512, true, group_cols);
     }
 }
 
@@ -322,12 +350,13 @@ bool bench_table(const bn_kernels *k)
     fill_memory();
     bounds limit = measure_bounds(k);
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
-        bench_ternary(k, &limit, shapes[s].n_rows, shapes[s].n_cols, 1, true);
-    bench_ternary(k, &limit, 640, 2560, 1, false);
+        bench_ternary(k, &limit, shapes[s].n_rows, shapes[s].n_cols, 1, true, 0);
+    bench_ternary(k, &limit, 640, 2560, 1, false, 0);
     for (uint32_t n = 2; n <= 8; n++)
-        bench_ternary(k, &limit, 13824, 2560, n, true);
-    bench_ternary(k, &limit, 13824, 2560, 512, true);
-    bench_ternary(k, &limit, 2560, 6912, 512, true);
+        bench_ternary(k, &limit, 13824, 2560, n, true, 0);
+    bench_ternary(k, &limit, 13824, 2560, 512, true, 0);
+    bench_ternary(k, &limit, 2560, 6912, 512, true, 0);
+    bench_groups(k, &limit);
     bench_dense(k, &limit, BN_DENSE_F32, 10240, 1);
     bench_dense(k, &limit, BN_DENSE_F16, 5120, 1);
     bench_dense(k, &limit, BN_DENSE_BF16, 5120, 1);

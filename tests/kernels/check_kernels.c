@@ -140,6 +140,56 @@ static bool check_quantize_case(const bn_kernels *k, random_state *random, input
     return ok;
 }
 
+static bool check_quantize_groups_case(const bn_kernels *k, random_state *random, input_kind kind,
+                                       uint32_t n_cols, uint32_t n_tokens, uint32_t width,
+                                       uint32_t group_cols)
+{
+    char what[112];
+    snprintf(what, sizeof what, "%s quantize_groups of %u cols %u tokens %u width %u input %d",
+             k->name, group_cols, n_cols, n_tokens, width, (int)kind);
+    size_t stride = n_cols + 3, n_parts = bn_ternary_runs(n_cols, BN_Q8_PART_COLS);
+    size_t n_groups = group_cols == 0 ? 1 : bn_ternary_runs(n_cols, group_cols);
+    guarded x = floats(stride * (n_tokens - 1) + n_cols);
+    fill_floats(random, kind, as_floats(&x), x.bytes / sizeof(float));
+    output_pair panel = pair_create(bn_q8_panel_bytes(n_cols, width), 64);
+    output_pair scale = pair_create(n_tokens * n_groups * sizeof(float), 4);
+    output_pair sum = pair_create(n_tokens * sizeof(int32_t), 4);
+    output_pair part_sum = pair_create(n_tokens * n_parts * sizeof(int32_t), 4);
+    bn_kernels_scalar.quantize_groups(as_floats(&x), stride, n_tokens, n_cols, width, group_cols,
+                                      (int8_t *)panel.expected.data, as_floats(&scale.expected),
+                                      (int32_t *)(void *)sum.expected.data,
+                                      (int32_t *)(void *)part_sum.expected.data);
+    k->quantize_groups(as_floats(&x), stride, n_tokens, n_cols, width, group_cols,
+                       (int8_t *)panel.actual.data, as_floats(&scale.actual),
+                       (int32_t *)(void *)sum.actual.data, (int32_t *)(void *)part_sum.actual.data);
+    bool ok = same_bytes(&panel.expected, &panel.actual, what) &&
+              same_floats(&scale.expected, &scale.actual, what) &&
+              same_bytes(&sum.expected, &sum.actual, what) &&
+              same_bytes(&part_sum.expected, &part_sum.actual, what);
+    guarded_destroy(&x);
+    pair_destroy(&panel);
+    pair_destroy(&scale);
+    pair_destroy(&sum);
+    pair_destroy(&part_sum);
+    return ok;
+}
+
+static bool check_quantize_groups(const bn_kernels *k)
+{
+    static const uint32_t cols[] = {1, 60, 64, 65, 128, 200, 250, 256, 320, 1000, 2560};
+    static const uint32_t groups[] = {0, 64, 128, 256};
+    random_state random = {SEED + 9};
+    for (size_t c = 0; c < COUNT(cols); c++)
+        for (size_t g = 0; g < COUNT(groups); g++)
+            for (int kind = 0; kind < INPUT_KINDS; kind++)
+                if (!check_quantize_groups_case(k, &random, (input_kind)kind, cols[c], 1, 1,
+                                                groups[g]) ||
+                    !check_quantize_groups_case(k, &random, (input_kind)kind, cols[c],
+                                                1 + random_below(&random, 8), 8, groups[g]))
+                    return false;
+    return true;
+}
+
 static bool check_quantize(const bn_kernels *k)
 {
     static const uint32_t cols[] = {1, 3, 4, 15, 16, 17, 31, 47, 63, 64, 65, 100, 128, 200, 2560};
@@ -208,44 +258,82 @@ static void fill_blocks(random_state *random, ternary_kind kind, const bn_ternar
 static void fill_panels(random_state *random, ternary_kind kind, bn_q8 *x)
 {
     uint32_t width = bn_q8_width(x->n_tokens);
+    uint32_t n_parts = bn_ternary_runs(x->n_cols, BN_Q8_PART_COLS);
+    uint32_t n_groups = x->group_cols == 0 ? 1 : bn_ternary_runs(x->n_cols, x->group_cols);
     memset(x->panels, 0, bn_q8_bytes(x->n_cols, x->n_tokens));
+    memset(x->part_sum, 0, (size_t)x->n_tokens * n_parts * sizeof *x->part_sum);
     for (uint32_t t = 0; t < x->n_tokens; t++) {
         int8_t *panel = x->panels + t / width * bn_q8_panel_bytes(x->n_cols, width);
+        uint32_t void_group = kind == TERNARY_VOID_TOKEN && t % 3 == 0 ? t % n_groups : UINT32_MAX;
         x->sum[t] = 0;
-        x->scale[t] = 127.0f / (0.01f + fabsf(random_float(random)));
-        if (kind == TERNARY_VOID_TOKEN && t % 3 == 0) {
-            x->scale[t] = NAN;
-            continue;
+        for (uint32_t g = 0; g < n_groups; g++) {
+            float s = 127.0f / (0.01f + fabsf(random_float(random)));
+            x->scale[t * n_groups + g] = g == void_group ? NAN : n_groups == 1 ? s : 1.0f / s;
         }
         for (uint32_t c = 0; c < x->n_cols; c++) {
             int q = activation_of(random, kind, c);
+            if (void_group == (x->group_cols == 0 ? 0 : c / x->group_cols)) q = 0;
             panel[((size_t)(c / 4) * width + t % width) * 4 + c % 4] = (int8_t)q;
             x->sum[t] += q;
+            x->part_sum[(size_t)t * n_parts + c / BN_Q8_PART_COLS] += q;
         }
     }
 }
 
-static bool check_ternary_case(const bn_kernels *k, random_state *random, ternary_kind kind,
-                               uint32_t n_rows, uint32_t n_cols, uint32_t n_tokens)
+/* Scales of all magnitudes that files have, some negative; 0 in the rows that fill a group up. */
+static void fill_scales(random_state *random, const bn_ternary *w, float *scales)
 {
-    char what[96];
-    snprintf(what, sizeof what, "%s ternary %ux%u tokens %u vector %d", k->name, n_rows, n_cols,
-             n_tokens, (int)kind);
+    uint32_t n_runs = bn_ternary_runs(w->n_cols, w->group_cols);
+    for (uint32_t row = 0; row < bn_ternary_groups(w->n_rows) * 16; row++)
+        for (uint32_t run = 0; run < n_runs; run++)
+            scales[((size_t)(row / 16) * n_runs + run) * 16 + row % 16] =
+                row < w->n_rows ? ldexpf(random_float(random), (int)random_below(random, 12) - 10)
+                                : 0.0f;
+}
+
+/* Columns that share a scale. */
+typedef struct granularity {
+    uint32_t weights;     /* 0: all of the tensor; ROW */
+    uint32_t activations; /* 0: all of the token */
+} granularity;
+
+#define ROW UINT32_MAX
+
+static bool check_ternary_case(const bn_kernels *k, random_state *random, ternary_kind kind,
+                               granularity scales_of, uint32_t n_rows, uint32_t n_cols,
+                               uint32_t n_tokens)
+{
+    char what[128];
+    snprintf(what, sizeof what, "%s ternary %ux%u tokens %u vector %d scales of %u and %u", k->name,
+             n_rows, n_cols, n_tokens, (int)kind, scales_of.weights, scales_of.activations);
+    bool has_scales = scales_of.weights != 0;
+    uint32_t group_cols = scales_of.weights == ROW ? n_cols : scales_of.weights;
+    size_t n_groups =
+        scales_of.activations == 0 ? 1 : bn_ternary_runs(n_cols, scales_of.activations);
     guarded blocks = guarded_create(bn_ternary_bytes(n_rows, n_cols), 64);
+    guarded scales =
+        guarded_create(has_scales ? bn_ternary_scale_bytes(n_rows, n_cols, group_cols) : 64, 64);
     guarded panels = guarded_create(bn_q8_bytes(n_cols, n_tokens), 64);
-    guarded scale = floats(n_tokens);
+    guarded scale = floats(n_tokens * n_groups);
     guarded sum = guarded_create(n_tokens * sizeof(int32_t), 4);
+    guarded part_sum =
+        guarded_create(n_tokens * bn_ternary_runs(n_cols, BN_Q8_PART_COLS) * sizeof(int32_t), 4);
     bn_ternary w = {.blocks = blocks.data,
                     .n_rows = n_rows,
                     .n_cols = n_cols,
                     .scale = 0.731f,
-                    .post_scale = n_tokens % 2 == 0 ? 1.0f : 1.37f};
+                    .post_scale = n_tokens % 2 == 0 ? 1.0f : 1.37f,
+                    .scales = has_scales ? as_floats(&scales) : NULL,
+                    .group_cols = group_cols};
     bn_q8 x = {.panels = (int8_t *)panels.data,
                .scale = as_floats(&scale),
                .sum = (int32_t *)(void *)sum.data,
+               .part_sum = (int32_t *)(void *)part_sum.data,
                .n_tokens = n_tokens,
-               .n_cols = n_cols};
+               .n_cols = n_cols,
+               .group_cols = scales_of.activations};
     fill_blocks(random, kind, &w, blocks.data);
+    if (has_scales) fill_scales(random, &w, as_floats(&scales));
     fill_panels(random, kind, &x);
     size_t stride = n_rows + 5;
     output_pair y = pair_create((stride * (n_tokens - 1) + n_rows) * sizeof(float), 4);
@@ -254,12 +342,36 @@ static bool check_ternary_case(const bn_kernels *k, random_state *random, ternar
     k->ternary_matmul(&w, cut, groups, &x, as_floats(&y.actual), stride);
     k->ternary_matmul(&w, 0, cut, &x, as_floats(&y.actual), stride);
     bool ok = same_floats(&y.expected, &y.actual, what);
-    guarded_destroy(&blocks);
-    guarded_destroy(&panels);
-    guarded_destroy(&scale);
-    guarded_destroy(&sum);
+    guarded *owned[] = {&blocks, &scales, &panels, &scale, &sum, &part_sum};
+    for (size_t i = 0; i < COUNT(owned); i++)
+        guarded_destroy(owned[i]);
     pair_destroy(&y);
     return ok;
+}
+
+static const granularity one_scale = {0, 0};
+
+static bool check_ternary_groups(const bn_kernels *k)
+{
+    static const granularity kinds[] = {{ROW, 0},   {64, 0},    {128, 0},  {256, 0},  {0, 64},
+                                        {0, 128},   {ROW, 128}, {64, 64},  {64, 128}, {128, 128},
+                                        {256, 128}, {64, 256},  {256, 256}};
+    static const struct {
+        uint32_t n_rows, n_cols;
+    } shapes[] = {{1, 1},    {16, 64},  {17, 128},  {33, 100}, {48, 256},
+                  {31, 496}, {64, 640}, {40, 1000}, {50, 1100}};
+    random_state random = {SEED + 10};
+    for (size_t g = 0; g < COUNT(kinds); g++) {
+        for (size_t s = 0; s < COUNT(shapes); s++)
+            for (int kind = 0; kind < TERNARY_KINDS; kind++)
+                for (uint32_t n_tokens = 1; n_tokens <= 17; n_tokens += n_tokens < 9 ? 1 : 2)
+                    if (!check_ternary_case(k, &random, (ternary_kind)kind, kinds[g],
+                                            shapes[s].n_rows, shapes[s].n_cols, n_tokens))
+                        return false;
+        /* More tokens than one cache block. */
+        if (!check_ternary_case(k, &random, TERNARY_RANDOM, kinds[g], 20, 300, 150)) return false;
+    }
+    return true;
 }
 
 static bool check_ternary(const bn_kernels *k)
@@ -272,18 +384,19 @@ static bool check_ternary(const bn_kernels *k)
     for (size_t s = 0; s < COUNT(shapes); s++)
         for (int kind = 0; kind < TERNARY_KINDS; kind++)
             for (uint32_t n_tokens = 1; n_tokens <= 17; n_tokens++)
-                if (!check_ternary_case(k, &random, (ternary_kind)kind, shapes[s].n_rows,
+                if (!check_ternary_case(k, &random, (ternary_kind)kind, one_scale, shapes[s].n_rows,
                                         shapes[s].n_cols, n_tokens))
                     return false;
     /* The longest rows that models have, at the extremes of the sums. */
     for (int kind = TERNARY_RANDOM; kind <= TERNARY_MINUS_ONES_ALTERNATING; kind++)
         for (uint32_t n_tokens = 1; n_tokens <= 4; n_tokens++)
-            if (!check_ternary_case(k, &random, (ternary_kind)kind, 40, 45568, n_tokens) ||
-                !check_ternary_case(k, &random, (ternary_kind)kind, 16, BN_TERNARY_COLS_MAX,
-                                    n_tokens * 4 - 3))
+            if (!check_ternary_case(k, &random, (ternary_kind)kind, one_scale, 40, 45568,
+                                    n_tokens) ||
+                !check_ternary_case(k, &random, (ternary_kind)kind, one_scale, 16,
+                                    BN_TERNARY_COLS_MAX, n_tokens * 4 - 3))
                 return false;
     /* More tokens than one cache block. */
-    return check_ternary_case(k, &random, TERNARY_RANDOM, 40, 300, 150);
+    return check_ternary_case(k, &random, TERNARY_RANDOM, one_scale, 40, 300, 150);
 }
 
 static bool check_rms_norm(const bn_kernels *k)
@@ -590,7 +703,9 @@ static const struct {
     bool (*run)(const bn_kernels *k);
 } checks[] = {
     {"quantize", check_quantize},
+    {"quantize_groups", check_quantize_groups},
     {"ternary_matmul", check_ternary},
+    {"ternary_matmul by groups", check_ternary_groups},
     {"rms_norm", check_rms_norm},
     {"gated, add", check_gated_and_add},
     {"rope", check_rope},

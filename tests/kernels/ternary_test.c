@@ -1,5 +1,6 @@
 /* ternary_test.c
- * What: I2_S codes become R16 blocks without losing a trit, and code 3 is found.
+ * What: I2_S codes and byte codes become R16 blocks without losing a trit, and code 3 is found;
+ *       scales stand beside their rows.
  * How:  the published byte pattern; random matrices of awkward shapes, trit by trit; one code
  *       spoiled in every place of a small matrix. */
 #include "kernels/ternary.h"
@@ -115,6 +116,50 @@ static void test_code_3_is_found_wherever_it_is(void **state)
     }
 }
 
+static void test_byte_codes_pack_like_i2s(void **state)
+{
+    (void)state;
+    random_state random = {6};
+    static _Alignas(64) uint8_t from_bytes[BLOCKS_BYTES_MAX + 64];
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        uint32_t n_rows = shapes[s].n_rows, n_cols = shapes[s].n_cols, n = n_rows * n_cols;
+        for (uint32_t i = 0; i < n; i++)
+            trits[i] = (uint8_t)random_below(&random, 3);
+        encode_i2s(n);
+        uint64_t bad = 0;
+        size_t bytes = bn_ternary_bytes(n_rows, n_cols);
+        assert_true(
+            bn_ternary_pack_i2s(codes, n_rows, n_cols, 0, bn_ternary_groups(n_rows), blocks, &bad));
+        memset(from_bytes, 0xEE, sizeof from_bytes);
+        /* In two pieces, as a loader does; the first ends with a whole group. */
+        uint32_t cut = n_rows / 2 / BN_TERNARY_GROUP_ROWS * BN_TERNARY_GROUP_ROWS;
+        bn_ternary_pack_codes(trits, cut, n_cols, from_bytes);
+        bn_ternary_pack_codes(trits + (size_t)cut * n_cols, n_rows - cut, n_cols,
+                              from_bytes + bn_ternary_bytes(cut, n_cols));
+        assert_memory_equal(from_bytes, blocks, bytes);
+        assert_int_equal(from_bytes[bytes], 0xEE);
+    }
+}
+
+static void test_scales_stand_sixteen_rows_at_once(void **state)
+{
+    (void)state;
+    enum { ROWS = 37, RUNS = 3, GROUPS = 3 };
+    float scales[ROWS * RUNS], packed[GROUPS * RUNS * 16 + 1];
+    for (int i = 0; i < ROWS * RUNS; i++)
+        scales[i] = (float)(i + 1);
+    memset(packed, 0xEE, sizeof packed);
+    float guard = packed[GROUPS * RUNS * 16];
+    assert_int_equal(bn_ternary_scale_bytes(ROWS, 600, 256), GROUPS * RUNS * 16 * sizeof(float));
+    bn_ternary_pack_scales(scales, ROWS, RUNS, packed);
+    for (int row = 0; row < GROUPS * 16; row++)
+        for (int run = 0; run < RUNS; run++) {
+            float wanted = row < ROWS ? scales[row * RUNS + run] : 0.0f;
+            assert_true(packed[(row / 16 * RUNS + run) * 16 + row % 16] == wanted);
+        }
+    assert_memory_equal(&packed[GROUPS * RUNS * 16], &guard, sizeof guard);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +167,8 @@ int main(void)
         cmocka_unit_test(test_random_matrices_round_trip),
         cmocka_unit_test(test_layout_is_the_documented_one),
         cmocka_unit_test(test_code_3_is_found_wherever_it_is),
+        cmocka_unit_test(test_byte_codes_pack_like_i2s),
+        cmocka_unit_test(test_scales_stand_sixteen_rows_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
