@@ -61,6 +61,25 @@ static bool is_default_punctuation(character c)
            (c.code < 0x80 && c.code != 0 && strchr("$+<=>^~|", (int)c.code) != NULL);
 }
 
+/* What Rust and the ASCII table call punctuation: [\p{P}!-/:-@\[-`{-~] */
+static bool is_any_punctuation(character c)
+{
+    return c.classes & BN_UNICODE_PUNCTUATION ||
+           (c.code < 0x80 && c.code != 0 && strchr("$+<=>^`|~", (int)c.code) != NULL);
+}
+
+/* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}] */
+static bool may_be_upper(character c)
+{
+    return c.classes & (BN_UNICODE_LETTER | BN_UNICODE_MARK) && !(c.classes & BN_UNICODE_LOWER);
+}
+
+/* [\p{Ll}\p{Lm}\p{Lo}\p{M}] */
+static bool may_be_lower(character c)
+{
+    return c.classes & (BN_UNICODE_LETTER | BN_UNICODE_MARK) && !(c.classes & BN_UNICODE_UPPER);
+}
+
 typedef bool predicate(character c);
 
 /* The end of the run of characters for which `holds` is `wanted`. */
@@ -124,7 +143,9 @@ static size_t newlines_end(const char *text, size_t begin, size_t end)
     return newline_end;
 }
 
-static size_t llama_bpe_end(const char *text, size_t begin, size_t end)
+/* The alternatives that llama-bpe and qwen2 share; they differ in how many numbers are one piece.
+ */
+static size_t words_end(const char *text, size_t begin, size_t end, uint32_t n_numbers_max)
 {
     size_t contraction = contraction_end(text, begin, end, true);
     if (contraction > begin) return contraction;
@@ -135,10 +156,12 @@ static size_t llama_bpe_end(const char *text, size_t begin, size_t end)
     if (is_letter(c) || (!is_newline(c) && !is_number(c) && is_letter(next))) {
         return run_end(text, c.end, end, is_letter, true);
     }
-    if (is_number(c)) { /* \p{N}{1,3} */
-        if (!is_number(next)) return c.end;
-        character third = character_at(text, next.end, end);
-        return is_number(third) ? third.end : next.end;
+    if (is_number(c)) { /* \p{N}{1,3} or \p{N} */
+        for (uint32_t n = 1; n < n_numbers_max && is_number(next); n++) {
+            c = next;
+            next = character_at(text, c.end, end);
+        }
+        return c.end;
     }
     /* [ ]?[^\s\p{L}\p{N}]+[\r\n]* with an optional space in front */
     if (is_symbol(c) || (c.code == ' ' && is_symbol(next))) {
@@ -147,6 +170,16 @@ static size_t llama_bpe_end(const char *text, size_t begin, size_t end)
     }
     size_t newlines = newlines_end(text, begin, end);
     return newlines > begin ? newlines : spaces_end(text, begin, end);
+}
+
+static size_t llama_bpe_end(const char *text, size_t begin, size_t end)
+{
+    return words_end(text, begin, end, 3);
+}
+
+static size_t qwen2_end(const char *text, size_t begin, size_t end)
+{
+    return words_end(text, begin, end, 1);
 }
 
 static size_t gpt_2_end(const char *text, size_t begin, size_t end)
@@ -200,9 +233,106 @@ static size_t digits_end(const char *text, size_t begin, size_t end)
     return at;
 }
 
+/* The same class with the backtick: Punctuation, runs of it as pieces. */
+static size_t any_punctuation_end(const char *text, size_t begin, size_t end)
+{
+    bool wanted = is_any_punctuation(character_at(text, begin, end));
+    return run_end(text, begin, end, is_any_punctuation, wanted);
+}
+
+/* \p{N} and what lies between */
+static size_t number_end(const char *text, size_t begin, size_t end)
+{
+    character c = character_at(text, begin, end);
+    return is_number(c) ? c.end : run_end(text, begin, end, is_number, false);
+}
+
+/* [0-9] and what lies between */
+static size_t digit_end(const char *text, size_t begin, size_t end)
+{
+    size_t at = begin + 1;
+    while (!is_digit(text[begin]) && at < end && !is_digit(text[at]))
+        at++;
+    return at;
+}
+
+/* The spelling of a byte counts as a number: the digits, and what Latin-1 calls one. */
+static bool spells_number(char byte)
+{
+    return is_digit(byte) || strchr("\xB2\xB3\xB9\xBC\xBD\xBE", byte) != NULL;
+}
+
+/* Digits behind ByteLevel: numbers among the spelt bytes, also those inside of a character. */
+static size_t spelt_number_end(const char *text, size_t begin, size_t end)
+{
+    size_t at = begin + 1;
+    if (text[begin] != '\0' && spells_number(text[begin])) return at;
+    while (at < end && (text[at] == '\0' || !spells_number(text[at])))
+        at++;
+    return at;
+}
+
+/* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+ from `begin`: its end, or `begin`.
+ * The first part takes what it can and gives back until the second has something. */
+static size_t lower_word_end(const char *text, size_t begin, size_t end)
+{
+    size_t at = begin, given_back = begin;
+    while (at < end) {
+        character c = character_at(text, at, end);
+        if (!may_be_upper(c)) break;
+        at = c.end;
+        if (may_be_lower(c)) given_back = at;
+    }
+    if (at < end && may_be_lower(character_at(text, at, end)))
+        return run_end(text, at, end, may_be_lower, true);
+    return given_back;
+}
+
+/* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]* */
+static size_t upper_word_end(const char *text, size_t begin, size_t end)
+{
+    size_t at = run_end(text, begin, end, may_be_upper, true);
+    return at == begin ? begin : run_end(text, at, end, may_be_lower, true);
+}
+
+static size_t cased_end(const char *text, size_t begin, size_t end)
+{
+    character c = character_at(text, begin, end);
+    character next = character_at(text, c.end, end);
+    /* Both kinds of word with [^\r\n\p{L}\p{N}]? in front, which is tried first. */
+    bool has_prefix = !is_newline(c) && !is_letter(c) && !is_number(c);
+    for (int kind = 0; kind < 2; kind++) {
+        for (int skips = has_prefix; skips >= 0; skips--) {
+            size_t from = skips ? c.end : begin;
+            size_t at =
+                kind == 0 ? lower_word_end(text, from, end) : upper_word_end(text, from, end);
+            if (at > from) return at;
+        }
+    }
+    if (is_number(c)) return c.end; /* \p{N} */
+    /* [ ]?[^\s\p{L}\p{N}]+[\r\n/]* with an optional space in front */
+    if (is_symbol(c) || (c.code == ' ' && c.end < end && is_symbol(next))) {
+        size_t at = run_end(text, c.end, end, is_symbol, true);
+        while (at < end && (text[at] == '\r' || text[at] == '\n' || text[at] == '/'))
+            at++;
+        return at;
+    }
+    size_t newlines = newlines_end(text, begin, end);
+    return newlines > begin ? newlines : spaces_end(text, begin, end);
+}
+
 static const bn_pretokenizer pretokenizers[] = {
     {{"llama-bpe", "llama3", "llama-v3"}, true, true, {llama_bpe_end}},
+    {{"smaug-bpe"}, false, false, {llama_bpe_end}},
+    {{"qwen2"}, false, false, {qwen2_end}},
     {{"gpt-2"}, false, false, {gpt_2_end}},
+    {{"smollm"}, false, false, {number_end, gpt_2_end}},
+    {{"falcon3"}, false, false, {any_punctuation_end, gpt_2_end, digit_end}},
+    {{"falcon3-spelt"}, false, false, {any_punctuation_end, gpt_2_end, spelt_number_end}},
+    {{"falcon-e", "falcon_e", "falcon-h1"},
+     false,
+     false,
+     {any_punctuation_end, cased_end, digit_end}},
     {{"default"}, false, false, {punctuation_end, gpt_2_end, numbers_end, digits_end}},
 };
 

@@ -28,8 +28,9 @@ typedef struct bn_pretokenizer {
 /* NULL when the name is not one of ours. */
 const bn_pretokenizer *bn_pretokenizer_find(const char *name, size_t n);
 
-/* "llama-bpe, gpt-2, default", for messages. */
-#define BN_PRETOKENIZER_NAMES "llama-bpe, gpt-2, default"
+/* For messages. */
+#define BN_PRETOKENIZER_NAMES                                                                      \
+    "llama-bpe, smaug-bpe, qwen2, gpt-2, smollm, falcon3, falcon3-spelt, falcon-e, default"
 
 typedef struct bn_pretokenizer_cursor {
     const bn_pretokenizer *pretokenizer;

@@ -208,7 +208,7 @@ int bn_tokenize_main(int argc, char **argv)
          .kind = BN_OPTION_STRING,
          .target = &wanted.pre,
          .value_name = "NAME",
-         .help = "pre-tokenizer instead of the file's: llama-bpe, gpt-2 or default"},
+         .help = "pre-tokenizer instead of the file's: " BN_PRETOKENIZER_NAMES},
         {0},
     };
     const bn_option *const tables[] = {table, NULL};

@@ -4,6 +4,7 @@
 #include "common/alloc.h"
 #include "common/log.h"
 #include "coordinator/tokenizer_state.h"
+#include "model/hf_tokenizer.h"
 
 #include <string.h>
 
@@ -78,17 +79,39 @@ static bn_status read_id(const bn_gguf *file, const bn_tokenizer *tokenizer, con
     return BN_OK;
 }
 
-static void add_stop(bn_tokenizer *tokenizer, uint32_t id)
+static bn_status add_stop(const bn_gguf *file, bn_tokenizer *tokenizer, uint32_t id)
 {
-    if (id == BN_TOKEN_NONE || bn_tokenizer_is_stop(tokenizer, id)) return;
-    BN_ASSERT(tokenizer->n_stops < BN_STOP_TOKENS_MAX);
+    if (id == BN_TOKEN_NONE || bn_tokenizer_is_stop(tokenizer, id)) return BN_OK;
+    if (tokenizer->n_stops == BN_STOP_TOKENS_MAX)
+        return bn_fail(BN_ERR_LIMIT, "TOKENIZER-FILE",
+                       "%s names more than %d tokens that end an answer", bn_gguf_path(file),
+                       BN_STOP_TOKENS_MAX);
     tokenizer->stops[tokenizer->n_stops++] = id;
+    return BN_OK;
+}
+
+/* A list of ids that end an answer. */
+static bn_status read_stops(const bn_gguf *file, bn_tokenizer *tokenizer, const char *key)
+{
+    bn_status status = BN_OK;
+    bn_gguf_array ids;
+    if (!bn_gguf_get_array(file, key, BN_GGUF_I32, &ids, &status)) return status;
+    for (uint64_t i = 0; i < ids.n; i++) {
+        int32_t id;
+        memcpy(&id, (const char *)ids.data + i * sizeof id, sizeof id);
+        if (id < 0 || (uint32_t)id >= bn_tokenizer_size(tokenizer))
+            return bn_fail(BN_ERR_BAD_FILE, "TOKENIZER-FILE",
+                           "%s: key %s has the id %d, but the vocabulary has %u tokens",
+                           bn_gguf_path(file), key, id, bn_tokenizer_size(tokenizer));
+        BN_TRY(add_stop(file, tokenizer, (uint32_t)id));
+    }
+    return BN_OK;
 }
 
 /* Tokens that end a turn, and then those that begin one. Published files mark some of them as text
  * or as user-defined; whoever could write them could end or forge a turn, so they are control
  * tokens here (llama.cpp does so with those that end one). */
-static void secure_turn_tokens(bn_tokenizer *tokenizer)
+static bn_status secure_turn_tokens(const bn_gguf *file, bn_tokenizer *tokenizer)
 {
     static const char *const texts[] = {
         "<|eot_id|>",        "<|im_end|>",
@@ -105,8 +128,9 @@ static void secure_turn_tokens(bn_tokenizer *tokenizer)
         uint32_t id = bn_tokenizer_find(tokenizer, texts[i]);
         if (id == BN_TOKEN_NONE) continue;
         if (!bn_tokenizer_is_control(tokenizer, id)) bn_vocab_make_control(tokenizer->vocab, id);
-        if (i < n_ends) add_stop(tokenizer, id);
+        if (i < n_ends) BN_TRY(add_stop(file, tokenizer, id));
     }
+    return BN_OK;
 }
 
 /* SPM files from before the keys: the token by its text, if it is a control token. */
@@ -138,11 +162,27 @@ static bn_status read_special_ids(const bn_gguf *file, bn_tokenizer *tokenizer, 
         if (tokenizer->unknown == BN_TOKEN_NONE)
             tokenizer->unknown = first_unknown(tokenizer->vocab);
     }
-    add_stop(tokenizer, tokenizer->eos);
-    add_stop(tokenizer, eot);
-    add_stop(tokenizer, eom);
-    secure_turn_tokens(tokenizer);
-    return BN_OK;
+    BN_TRY(add_stop(file, tokenizer, tokenizer->eos));
+    BN_TRY(add_stop(file, tokenizer, eot));
+    BN_TRY(add_stop(file, tokenizer, eom));
+    BN_TRY(read_stops(file, tokenizer, KEY "eos_token_ids"));
+    BN_TRY(read_stops(file, tokenizer, KEY "eog_token_ids"));
+    return secure_turn_tokens(file, tokenizer);
+}
+
+/* Where SPM puts a space of its own, as far as GGUF's own key does not say it. */
+static bn_status read_space_prefix(const bn_gguf *file, bn_tokenizer *tokenizer)
+{
+    bn_status status = BN_OK;
+    bn_gguf_string rule;
+    if (!bn_gguf_get_string(file, BN_HF_TOKENIZER_KEY_SPACE, &rule, &status)) return status;
+    tokenizer->spares_later = text_is(rule, "first");
+    tokenizer->spares_space = tokenizer->spares_later || text_is(rule, "unless-space");
+    if (tokenizer->spares_space) return BN_OK;
+    return bn_fail(BN_ERR_UNSUPPORTED, "TOKENIZER-FILE",
+                   "%s: key " BN_HF_TOKENIZER_KEY_SPACE
+                   " is %.*s; known are first and unless-space",
+                   bn_gguf_path(file), shown(rule), rule.bytes);
 }
 
 static bn_status read_habits(const bn_gguf *file, bn_tokenizer *tokenizer, bool adds_bos)
@@ -184,6 +224,7 @@ static bn_status create_spm(const bn_gguf *file, const char *pre_override, bn_to
     BN_TRY(bn_vocab_create(file, bn_tokenizer_spm_piece, &tokenizer->vocab));
     BN_TRY(read_special_ids(file, tokenizer, true));
     BN_TRY(read_habits(file, tokenizer, true));
+    BN_TRY(read_space_prefix(file, tokenizer));
     return bn_tokenizer_spm_create(file, tokenizer->vocab, tokenizer->unknown, &tokenizer->spm);
 }
 
@@ -285,6 +326,11 @@ typedef struct encoding {
     bool is_after_special; /* or at the start: SPM puts its space here */
 } encoding;
 
+static bool begins_with_space(const char *text, size_t n)
+{
+    return text[0] == ' ' || (n >= 3 && memcmp(text, "\xE2\x96\x81", 3) == 0);
+}
+
 static bn_status encode_plain(encoding *job, size_t begin, size_t end)
 {
     const bn_tokenizer *tokenizer = job->tokenizer;
@@ -293,6 +339,8 @@ static bn_status encode_plain(encoding *job, size_t begin, size_t end)
     if (tokenizer->bpe != NULL)
         return bn_tokenizer_bpe_encode(tokenizer->bpe, &job->merger, text, end - begin, job->ids);
     bool has_prefix = tokenizer->adds_space && job->is_after_special;
+    if (tokenizer->spares_later) has_prefix &= begin == 0;
+    if (tokenizer->spares_space) has_prefix &= !begins_with_space(text, end - begin);
     job->is_after_special = false;
     return bn_tokenizer_spm_encode(tokenizer->spm, &job->merger, text, end - begin, has_prefix,
                                    job->ids);

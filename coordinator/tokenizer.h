@@ -1,7 +1,7 @@
 /* tokenizer.h — text to token ids and back, as the model's file says.
  *
- * Two kinds: byte-level BPE ("gpt2", with the pre-tokenizers llama-bpe, gpt-2 and default)
- * and SentencePiece-style merging by score ("llama"). Text from people is encoded with special
+ * Two kinds: byte-level BPE ("gpt2", with the pre-tokenizers of BN_PRETOKENIZER_NAMES) and
+ * SentencePiece-style merging by score ("llama"). Text from people is encoded with special
  * parsing off, so that it can never forge a control token.
  *
  * What a file may get wrong: empty tokens are never produced; of tokens with one text the last has
@@ -51,7 +51,8 @@ uint32_t bn_tokenizer_bos(const bn_tokenizer *tokenizer); /* BN_TOKEN_NONE when 
 uint32_t bn_tokenizer_eos(const bn_tokenizer *tokenizer);
 bool bn_tokenizer_adds_bos(const bn_tokenizer *tokenizer);
 
-/* End of generation: eos, eot and the usual end-of-turn tokens of the vocabulary. */
+/* End of generation: every token that the file names as such (eos, eot, eom, and the lists
+ * eos_token_ids and eog_token_ids) and the usual end-of-turn tokens of the vocabulary. */
 bool bn_tokenizer_is_stop(const bn_tokenizer *tokenizer, uint32_t id);
 bool bn_tokenizer_is_control(const bn_tokenizer *tokenizer, uint32_t id);
 

@@ -1,4 +1,4 @@
-/* tokenizer_bpe.c — merging works on token ids, so a pair is one 64-bit number to look up.
+/* tokenizer_bpe.c — how bytes are spelt, and the pieces of a text merged one by one.
  *
  * The characters that spell bytes: those that Latin-1 prints stand for themselves, the other 68
  * bytes are U+0100 and up in their order, so that a token's text never has a space in it.
@@ -9,24 +9,15 @@
 #include "common/log.h"
 #include "coordinator/unicode.h"
 
-#include <inttypes.h>
 #include <string.h>
 
-#define KEY_MERGES "tokenizer.ggml.merges"
 #define SPELLING_BASE 0x100u
 #define N_BYTES 256
-
-typedef struct merge {
-    uint64_t pair; /* left id in the high half, right id in the low half */
-    uint32_t rank; /* BN_MERGER_NONE: a free slot */
-    uint32_t joined;
-} merge;
 
 struct bn_tokenizer_bpe {
     const bn_vocab *vocab;
     const bn_pretokenizer *pretokenizer;
-    merge *merges; /* open-addressed by pair, at most half full */
-    uint32_t merge_mask;
+    bn_merge_table merges;
     uint32_t unknown;
     uint32_t byte_ids[N_BYTES];
 };
@@ -74,88 +65,6 @@ size_t bn_tokenizer_bpe_piece(const char *text, size_t n, char *out)
     return n_out;
 }
 
-static uint32_t slot_of_pair(const bn_tokenizer_bpe *bpe, uint64_t pair)
-{
-    uint32_t at = (uint32_t)(pair * 0x9E3779B97F4A7C15u >> 32) & bpe->merge_mask;
-    while (bpe->merges[at].rank != BN_MERGER_NONE && bpe->merges[at].pair != pair)
-        at = (at + 1) & bpe->merge_mask;
-    return at;
-}
-
-static uint64_t pair_of(uint32_t left, uint32_t right)
-{
-    return (uint64_t)left << 32 | right;
-}
-
-/* Enters "left right"; false when one of the two, or both together, is no token. */
-static bool enter_merge(bn_tokenizer_bpe *bpe, const char *text, size_t n, size_t space,
-                        uint32_t rank)
-{
-    char joined_text[2 * BN_TOKEN_PIECE_MAX];
-    if (n > sizeof joined_text) return false;
-    memcpy(joined_text, text, space);
-    memcpy(joined_text + space, text + space + 1, n - space - 1);
-
-    uint32_t left = bn_vocab_find_plain(bpe->vocab, text, space);
-    uint32_t right = bn_vocab_find_plain(bpe->vocab, text + space + 1, n - space - 1);
-    uint32_t joined = bn_vocab_find_plain(bpe->vocab, joined_text, n - 1);
-    if (left == BN_TOKEN_NONE || right == BN_TOKEN_NONE || joined == BN_TOKEN_NONE) return false;
-
-    merge *slot = &bpe->merges[slot_of_pair(bpe, pair_of(left, right))];
-    if (slot->rank == BN_MERGER_NONE) *slot = (merge){pair_of(left, right), rank, joined};
-    return true;
-}
-
-static bn_status read_merges(const bn_gguf *file, bn_tokenizer_bpe *bpe)
-{
-    bn_status status = BN_OK;
-    bn_gguf_array merges;
-    if (!bn_gguf_get_array(file, KEY_MERGES, BN_GGUF_STRING, &merges, &status)) {
-        if (status != BN_OK) return status;
-        return bn_fail(BN_ERR_BAD_FILE, "TOKENIZER-FILE",
-                       "%s has no key " KEY_MERGES ", which a tokenizer of model gpt2 needs",
-                       bn_gguf_path(file));
-    }
-    if (merges.n > BN_TOKENIZER_BPE_MERGES_MAX)
-        return bn_fail(BN_ERR_BAD_FILE, "TOKENIZER-FILE",
-                       "%s: key " KEY_MERGES " has %" PRIu64 " entries; at most %u are possible",
-                       bn_gguf_path(file), merges.n, BN_TOKENIZER_BPE_MERGES_MAX);
-
-    uint32_t n_slots = 64;
-    while (n_slots < 2 * merges.n)
-        n_slots *= 2;
-    bpe->merge_mask = n_slots - 1;
-    bpe->merges = bn_alloc(n_slots, sizeof *bpe->merges);
-    if (bpe->merges == NULL)
-        return bn_fail(BN_ERR_NO_MEMORY, "TOKENIZER-MEMORY", "%s: no memory for its merges",
-                       bn_gguf_path(file));
-    for (uint32_t i = 0; i < n_slots; i++)
-        bpe->merges[i].rank = BN_MERGER_NONE;
-
-    uint32_t n_skipped = 0, skipped = 0;
-    for (uint32_t i = 0; i < (uint32_t)merges.n; i++) {
-        const char *text = merges.strings[i].bytes;
-        size_t n = merges.strings[i].n;
-        /* A left side may itself begin with a space in files that do not spell bytes. */
-        const char *space = n > 2 ? memchr(text + 1, ' ', n - 2) : NULL;
-        if (space == NULL)
-            return bn_fail(BN_ERR_BAD_FILE, "TOKENIZER-FILE",
-                           "%s: key " KEY_MERGES ": entry %u is not two tokens with a space "
-                           "between them",
-                           bn_gguf_path(file), i);
-        if (!enter_merge(bpe, text, n, (size_t)(space - text), i)) {
-            n_skipped++;
-            skipped = i;
-        }
-    }
-    if (n_skipped > 0)
-        bn_log_warn("TOKENIZER-FILE",
-                    "%s: %u of %" PRIu64 " merges name no token, such as entry %u; they are "
-                    "passed over",
-                    bn_gguf_path(file), n_skipped, merges.n, skipped);
-    return BN_OK;
-}
-
 static void find_bytes(const bn_gguf *file, bn_tokenizer_bpe *bpe)
 {
     uint32_t n_missing = 0, missing = 0;
@@ -189,7 +98,7 @@ bn_status bn_tokenizer_bpe_create(const bn_gguf *file, const bn_vocab *vocab,
     bpe->vocab = vocab;
     bpe->pretokenizer = pretokenizer;
     bpe->unknown = unknown;
-    bn_status status = read_merges(file, bpe);
+    bn_status status = bn_merge_table_read(file, vocab, &bpe->merges);
     if (status != BN_OK) {
         bn_tokenizer_bpe_destroy(bpe);
         return status;
@@ -202,18 +111,8 @@ bn_status bn_tokenizer_bpe_create(const bn_gguf *file, const bn_vocab *vocab,
 void bn_tokenizer_bpe_destroy(bn_tokenizer_bpe *bpe)
 {
     if (bpe == NULL) return;
-    bn_free(bpe->merges);
+    bn_merge_table_fini(&bpe->merges);
     bn_free(bpe);
-}
-
-static bool pair_rank(const void *context, const bn_merger_symbol *left,
-                      const bn_merger_symbol *right, uint32_t *key_out, uint32_t *id_out)
-{
-    const bn_tokenizer_bpe *bpe = context;
-    const merge *found = &bpe->merges[slot_of_pair(bpe, pair_of(left->id, right->id))];
-    *key_out = found->rank;
-    *id_out = found->joined;
-    return found->rank != BN_MERGER_NONE;
 }
 
 /* The token that spells the whole piece, BN_TOKEN_NONE when there is none. */
@@ -244,7 +143,7 @@ static bn_status encode_piece(const bn_tokenizer_bpe *bpe, bn_merger *merger, co
                            byte);
         bn_merger_add(merger, i, i + 1, bpe->byte_ids[byte]);
     }
-    bn_merger_run(merger, pair_rank, bpe);
+    bn_merger_run(merger, bn_merge_table_pair, &bpe->merges);
     for (uint32_t i = 0; i != BN_MERGER_NONE; i = merger->symbols[i].next)
         BN_TRY(bn_token_list_push(ids, merger->symbols[i].id));
     return BN_OK;

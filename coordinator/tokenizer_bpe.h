@@ -7,12 +7,11 @@
 #ifndef BN_COORDINATOR_TOKENIZER_BPE_H
 #define BN_COORDINATOR_TOKENIZER_BPE_H
 
+#include "coordinator/merge_table.h"
 #include "coordinator/merger.h"
 #include "coordinator/pretokenizer.h"
 #include "coordinator/tokenizer.h"
 #include "coordinator/vocab.h"
-
-#define BN_TOKENIZER_BPE_MERGES_MAX (1u << 22)
 
 typedef struct bn_tokenizer_bpe bn_tokenizer_bpe;
 

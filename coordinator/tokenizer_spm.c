@@ -9,7 +9,9 @@
 
 #include "common/alloc.h"
 #include "common/log.h"
+#include "coordinator/merge_table.h"
 #include "coordinator/unicode.h"
+#include "model/hf_tokenizer.h"
 
 #include <string.h>
 
@@ -20,6 +22,8 @@ struct bn_tokenizer_spm {
     const bn_vocab *vocab;
     uint32_t unknown;
     bool cuts_at_spaces;
+    bool merges_by_rank; /* by `merges` instead of by score */
+    bn_merge_table merges;
 };
 
 static bool is_mark(const char *text, size_t n)
@@ -68,12 +72,22 @@ bn_status bn_tokenizer_spm_create(const bn_gguf *file, const bn_vocab *vocab, ui
         const char *text = bn_vocab_text(vocab, i, &n);
         spm->cuts_at_spaces = !has_inner_mark(text, n);
     }
+    bn_status status = BN_OK;
+    bn_gguf_get_bool(file, BN_HF_TOKENIZER_KEY_RANKS, &spm->merges_by_rank, &status);
+    if (status == BN_OK && spm->merges_by_rank)
+        status = bn_merge_table_read(file, vocab, &spm->merges);
+    if (status != BN_OK) {
+        bn_tokenizer_spm_destroy(spm);
+        return status;
+    }
     *spm_out = spm;
     return BN_OK;
 }
 
 void bn_tokenizer_spm_destroy(bn_tokenizer_spm *spm)
 {
+    if (spm == NULL) return;
+    bn_merge_table_fini(&spm->merges);
     bn_free(spm);
 }
 
@@ -137,7 +151,10 @@ static bn_status encode_part(const bn_tokenizer_spm *spm, bn_merger *merger, con
         at += length;
     }
     pair_context context = {spm->vocab, text};
-    bn_merger_run(merger, pair_score, &context);
+    if (spm->merges_by_rank)
+        bn_merger_run(merger, bn_merge_table_pair, &spm->merges);
+    else
+        bn_merger_run(merger, pair_score, &context);
 
     for (uint32_t i = 0; i != BN_MERGER_NONE; i = merger->symbols[i].next) {
         const bn_merger_symbol *symbol = &merger->symbols[i];

@@ -1,4 +1,5 @@
-/* tokenizer_spm.h — SentencePiece-style merging: characters joined by the score of the result.
+/* tokenizer_spm.h — SentencePiece-style merging: characters joined by the score of the result, or,
+ * where the file says so (tokenizer.merges_by_rank), by a list of merges.
  *
  * Memory:  keeps a reference to the vocabulary; each call has a buffer of its own for the text.
  * Threads: read-only after _create: any, each with its own merger.

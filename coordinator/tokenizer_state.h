@@ -16,7 +16,9 @@ struct bn_tokenizer {
     bn_special_tokens *special;      /* cut out with parse_special: control tokens too */
     uint32_t bos, eos, unknown;
     bool adds_bos;
-    bool adds_space; /* SPM: in front of a text, and of what follows a special token */
+    bool adds_space;   /* SPM: in front of a text, and of what follows a special token */
+    bool spares_space; /* … unless a space is there already */
+    bool spares_later; /* … and only at the start of the sequence */
     uint32_t stops[BN_STOP_TOKENS_MAX];
     uint32_t n_stops;
 };

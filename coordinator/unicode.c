@@ -106,8 +106,11 @@ uint32_t bn_unicode_classes(uint32_t code)
     if (is_space(code)) return BN_UNICODE_SPACE;
     switch (utf8proc_category((utf8proc_int32_t)code)) {
     case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LT: return BN_UNICODE_LETTER | BN_UNICODE_UPPER;
+    case UTF8PROC_CATEGORY_LL: return BN_UNICODE_LETTER | BN_UNICODE_LOWER;
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME: return BN_UNICODE_MARK;
     case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_LO: return BN_UNICODE_LETTER;
     case UTF8PROC_CATEGORY_ND:

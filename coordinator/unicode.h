@@ -1,6 +1,6 @@
 /* unicode.h — UTF-8 in and out, and the few character classes that tokenizers ask for.
  *
- * Classes are Unicode general categories (L*, N*, P*) and the White_Space property. Code points
+ * Classes are Unicode general categories (L*, N*, P*, M*) and the White_Space property. Code points
  * that are not assigned, and bytes that are not UTF-8, are in no class.
  *
  * Memory:  none.
@@ -22,6 +22,9 @@ typedef enum bn_unicode_class {
     BN_UNICODE_NUMBER = 2,
     BN_UNICODE_SPACE = 4,
     BN_UNICODE_PUNCTUATION = 8,
+    BN_UNICODE_UPPER = 16, /* Lu and Lt, which are letters, too */
+    BN_UNICODE_LOWER = 32, /* Ll */
+    BN_UNICODE_MARK = 64,
 } bn_unicode_class;
 
 /* The character at the front of `text` (n ≥ 1 bytes). Returns its length and sets *code_out. What

@@ -18,10 +18,17 @@
 
 #define BN_HF_TOKENIZER_BYTES_MAX (64u << 20) /* tokenizer.json, tokenizer.model */
 #define BN_HF_TOKENIZER_CONFIG_BYTES_MAX (8u << 20)
+#define BN_HF_TOKENIZER_TEMPLATE_BYTES_MAX (1u << 18)
 #define BN_HF_TOKENIZER_TOKENS_MAX (1u << 20)
 #define BN_HF_TOKENIZER_MERGES_MAX (1u << 21)
 #define BN_HF_TOKENIZER_TOKEN_BYTES_MAX 4096u
 #define BN_HF_TOKENIZER_STOPS_MAX 16u
+
+/* Keys of our own for what GGUF has no words for (SPM only): where a space goes in front of a text
+ * ("unless-space": where none stands yet; "first": at the start of the sequence only, else after
+ * every special token, too), and that tokenizer.ggml.merges lists the pairs that may join. */
+#define BN_HF_TOKENIZER_KEY_SPACE "tokenizer.space_prefix"
+#define BN_HF_TOKENIZER_KEY_RANKS "tokenizer.merges_by_rank"
 
 /* True when the folder holds tokenizer.json or tokenizer.model. */
 bool bn_hf_tokenizer_exists(const char *folder);

@@ -80,6 +80,44 @@ static void test_default_pieces(void **state)
         check_pieces("default", cases[i]);
 }
 
+static void test_qwen2_pieces(void **state)
+{
+    (void)state;
+    static const char *const cases[] = {"we|'LL| pay|1|2|3|4", "a|\n\n|b|  \n\n| | c",
+                                        "x|!!\n\n|y"};
+    for (size_t i = 0; i < BN_COUNT(cases); i++)
+        check_pieces("qwen2", cases[i]);
+}
+
+static void test_falcon_pieces(void **state)
+{
+    (void)state;
+    static const char *const three[] = {
+        "Hello|,| world|!?",
+        "it|'|s| |`|tick",
+        " |(|a|)| |1|2|3",
+        /* each digit on its own, a space before the first of a run */
+        "x|4|\xC2\xBD",
+    };
+    static const char *const spelt[] = {"caff\xC3|\xB2", "a|1|\xC2|\xBD|2"};
+    static const char *const edge[] = {
+        "Hello|World|HTTPServeri|Phone",
+        " the| End|1|2|,| x",
+        "\xE4\xB8\xAD\xE6\x96\x87",
+        "\xE4\xB8\xAD|AB",
+        "e\xCC\x81t\xC3\xA9| ok",
+        " |+/|\n|end",
+        "a|\n\n|b|  \n| | c",
+        "tail|  ",
+    };
+    for (size_t i = 0; i < BN_COUNT(three); i++)
+        check_pieces("falcon3", three[i]);
+    for (size_t i = 0; i < BN_COUNT(spelt); i++)
+        check_pieces("falcon3-spelt", spelt[i]);
+    for (size_t i = 0; i < BN_COUNT(edge); i++)
+        check_pieces("falcon-e", edge[i]);
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -111,7 +149,8 @@ static size_t n_pieces(const char *name, const char *text, size_t n)
     return count;
 }
 
-static const char *const names[] = {"llama-bpe", "gpt-2", "default"};
+static const char *const names[] = {"llama-bpe", "qwen2",         "gpt-2",    "smollm",
+                                    "falcon3",   "falcon3-spelt", "falcon-e", "default"};
 
 static void test_pieces_cover_any_bytes(void **state)
 {
@@ -152,6 +191,8 @@ int main(void)
         cmocka_unit_test(test_llama_bpe_pieces),
         cmocka_unit_test(test_gpt_2_pieces),
         cmocka_unit_test(test_default_pieces),
+        cmocka_unit_test(test_qwen2_pieces),
+        cmocka_unit_test(test_falcon_pieces),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_pieces_cover_any_bytes),
         cmocka_unit_test(test_long_runs_take_linear_time),

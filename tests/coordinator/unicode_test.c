@@ -109,11 +109,11 @@ static void test_classes(void **state)
     static const struct {
         uint32_t code, classes;
     } cases[] = {
-        {'a', BN_UNICODE_LETTER},
-        {0x416, BN_UNICODE_LETTER},
+        {'a', BN_UNICODE_LETTER | BN_UNICODE_LOWER},
+        {0x416, BN_UNICODE_LETTER | BN_UNICODE_UPPER},
         {0x4E00, BN_UNICODE_LETTER},
         {0x2B0, BN_UNICODE_LETTER},
-        {0x1C5, BN_UNICODE_LETTER},
+        {0x1C5, BN_UNICODE_LETTER | BN_UNICODE_UPPER},
         {'7', BN_UNICODE_NUMBER},
         {0xBD, BN_UNICODE_NUMBER},
         {0x2163, BN_UNICODE_NUMBER},
@@ -125,7 +125,9 @@ static void test_classes(void **state)
         {'$', 0},
         {'+', 0},
         {'`', 0},
-        {0x301, 0},
+        {0x301, BN_UNICODE_MARK},
+        {0x903, BN_UNICODE_MARK},
+        {0x20DD, BN_UNICODE_MARK},
         {0x1F600, 0},
         {0x200D, 0},
         {' ', BN_UNICODE_SPACE},
