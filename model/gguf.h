@@ -50,7 +50,10 @@ typedef enum bn_gguf_type {
 typedef enum bn_tensor_type {
     BN_TENSOR_F32 = 0,
     BN_TENSOR_F16 = 1,
+    BN_TENSOR_Q4_0 = 2,
+    BN_TENSOR_Q5_0 = 6,
     BN_TENSOR_Q8_0 = 8,
+    BN_TENSOR_Q4_K = 12,
     BN_TENSOR_Q6_K = 14,
     BN_TENSOR_BF16 = 30,
     BN_TENSOR_TQ1_0 = 34,

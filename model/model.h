@@ -35,6 +35,9 @@ typedef struct bn_model_config {
     bn_rope_kind rope_kind;
     bn_rope_yarn yarn;
     bn_activation activation;
+    /* Columns of a token that are quantised together before a ternary product: 64, 128 or 256; 0:
+     * the whole token, as BitNet models are made. */
+    uint32_t activation_group_cols;
     bool has_sub_norms; /* attn_sub_norm and ffn_sub_norm */
     bool has_qk_norms;  /* attn_q_norm and attn_k_norm */
     bool is_tied;       /* the head is the embedding */

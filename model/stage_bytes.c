@@ -80,6 +80,25 @@ uint32_t bn_stage_bytes_widest(const bn_model_config *c)
     return (uint32_t)max_u64(max_u64(c->hidden, (uint64_t)c->n_heads * c->head_size), c->ffn);
 }
 
+uint32_t bn_stage_bytes_token_scales(const bn_model_config *c)
+{
+    if (c->activation_group_cols == 0) return 1;
+    return bn_ternary_runs(bn_stage_bytes_widest(c), c->activation_group_cols);
+}
+
+uint32_t bn_stage_bytes_token_parts(const bn_model_config *c)
+{
+    return bn_ternary_runs(bn_stage_bytes_widest(c), BN_Q8_PART_COLS);
+}
+
+/* What stands beside the int8 of n_tokens tokens. */
+static uint64_t token_scale_bytes(const bn_model_config *c, uint64_t n_tokens)
+{
+    return rounded(n_tokens * bn_stage_bytes_token_scales(c) * sizeof(float)) +
+           rounded(n_tokens * sizeof(int32_t)) +
+           rounded(n_tokens * bn_stage_bytes_token_parts(c) * sizeof(int32_t));
+}
+
 uint64_t bn_stage_bytes_cell(const bn_model_config *c, uint32_t context)
 {
     uint64_t n_chunks = (context + BN_ATTENTION_CHUNK - 1) / BN_ATTENTION_CHUNK;
@@ -100,7 +119,7 @@ static uint64_t scratch_bytes(const bn_model_config *c, uint64_t n_tokens)
            2 * rounded(n_tokens * c->ffn * sizeof(float)) + rounded(half * sizeof(double)) +
            2 * rounded(n_tokens * half * sizeof(float)) +
            rounded(bn_q8_bytes(bn_stage_bytes_widest(c), (uint32_t)n_tokens)) +
-           rounded(n_tokens * sizeof(float)) + rounded(n_tokens * sizeof(int32_t));
+           token_scale_bytes(c, n_tokens);
 }
 
 /* Attention cells, and one panel of the widest row for each thread. */
@@ -110,8 +129,7 @@ static uint64_t thread_bytes(const bn_model_config *c, const bn_stage_limits *li
     uint64_t widest = bn_stage_bytes_widest(c);
     uint64_t panel = rounded(BN_Q8_PANEL_TOKENS * widest * sizeof(float)) +
                      rounded(bn_q8_panel_bytes((uint32_t)widest, BN_Q8_PANEL_TOKENS)) +
-                     rounded(BN_Q8_PANEL_TOKENS * sizeof(float)) +
-                     rounded(BN_Q8_PANEL_TOKENS * sizeof(int32_t));
+                     token_scale_bytes(c, BN_Q8_PANEL_TOKENS);
     return n_cells * bn_stage_bytes_cell(c, limits->context) +
            rounded((n_cells + 1) * sizeof(uint32_t)) + limits->threads * panel;
 }

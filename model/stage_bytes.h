@@ -48,6 +48,10 @@ uint64_t bn_stage_bytes_kv(const bn_model_config *config, uint32_t n_layers,
 /* The widest row that is quantised. */
 uint32_t bn_stage_bytes_widest(const bn_model_config *config);
 
+/* Scales and partial sums of one quantised token of the widest row. */
+uint32_t bn_stage_bytes_token_scales(const bn_model_config *config);
+uint32_t bn_stage_bytes_token_parts(const bn_model_config *config);
+
 /* One cell: a group of heads, all chunks of a full context. */
 uint64_t bn_stage_bytes_cell(const bn_model_config *config, uint32_t context);
 

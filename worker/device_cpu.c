@@ -22,9 +22,7 @@ _Static_assert(BN_STAGE_STEP_BYTES % 64 == 0, "frames stay aligned");
 
 typedef struct thread_scratch {
     float *normed; /* [panel tokens][widest] */
-    int8_t *panel; /* one panel of the widest */
-    float *scale;  /* [panel tokens] */
-    int32_t *sum;  /* [panel tokens] */
+    bn_q8 q8;      /* one panel of the widest */
     bool has_worked;
 } thread_scratch;
 
@@ -164,13 +162,23 @@ static bn_status embed_cpu(bn_device *device, const bn_dense *embedding, bn_devi
     return BN_OK;
 }
 
-/* Tokens [token_begin, token_begin + n_tokens) as one panel. */
+/* Whether a product of this operation goes by groups of columns. */
+static bool has_groups(const device_cpu *d, const bn_device_projection *p)
+{
+    bool result = d->config.model->activation_group_cols != 0;
+    for (uint32_t i = 0; i < p->n_weights; i++) {
+        const bn_ternary *w = p->weights[i];
+        result = result || (w->scales != NULL && w->group_cols < w->n_cols);
+    }
+    return result;
+}
+
+/* Tokens from token_begin on, as many as `to` has, as one panel there. */
 static void quantize_panel(device_cpu *d, thread_scratch *scratch, uint32_t token_begin,
-                           uint32_t n_tokens, uint32_t width, int8_t *panel, float *scale,
-                           int32_t *sum)
+                           uint32_t width, const bn_q8 *to)
 {
     const bn_device_projection *p = d->projection;
-    uint32_t n_cols = p->weights[0]->n_cols;
+    uint32_t n_cols = to->n_cols, n_tokens = to->n_tokens;
     const float *x = const_floats(p->x) + (size_t)token_begin * n_cols;
     if (p->norm != NULL) {
         for (uint32_t t = 0; t < n_tokens; t++) {
@@ -179,7 +187,11 @@ static void quantize_panel(device_cpu *d, thread_scratch *scratch, uint32_t toke
         }
         x = scratch->normed;
     }
-    d->kernels->quantize(x, n_cols, n_tokens, n_cols, width, panel, scale, sum);
+    if (has_groups(d, p))
+        d->kernels->quantize_groups(x, n_cols, n_tokens, n_cols, width, to->group_cols, to->panels,
+                                    to->scale, to->sum, to->part_sum);
+    else
+        d->kernels->quantize(x, n_cols, n_tokens, n_cols, width, to->panels, to->scale, to->sum);
 }
 
 static void quantize_part(void *context, uint32_t thread_index, uint32_t n_threads)
@@ -187,13 +199,22 @@ static void quantize_part(void *context, uint32_t thread_index, uint32_t n_threa
     device_cpu *d = context;
     uint32_t n_tokens = d->batch->n_tokens, width = BN_Q8_PANEL_TOKENS;
     size_t panel_bytes = bn_q8_panel_bytes(d->q8.n_cols, width);
+    size_t n_parts = bn_ternary_runs(d->q8.n_cols, BN_Q8_PART_COLS);
+    size_t n_scales = d->q8.group_cols == 0 ? 1 : bn_ternary_runs(d->q8.n_cols, d->q8.group_cols);
     size_t begin, end;
     bn_thread_part((n_tokens + width - 1) / width, thread_index, n_threads, &begin, &end);
     for (size_t i = begin; i < end; i++) {
         uint32_t token = (uint32_t)i * width;
-        uint32_t n = n_tokens - token < width ? n_tokens - token : width;
-        quantize_panel(d, &d->threads[thread_index], token, n, width,
-                       d->q8.panels + i * panel_bytes, d->q8.scale + token, d->q8.sum + token);
+        bn_q8 panel = {
+            .panels = d->q8.panels + i * panel_bytes,
+            .scale = d->q8.scale + token * n_scales,
+            .sum = d->q8.sum + token,
+            .part_sum = d->q8.part_sum + token * n_parts,
+            .n_tokens = n_tokens - token < width ? n_tokens - token : width,
+            .n_cols = d->q8.n_cols,
+            .group_cols = d->q8.group_cols,
+        };
+        quantize_panel(d, &d->threads[thread_index], token, width, &panel);
     }
 }
 
@@ -265,16 +286,10 @@ static void project_small_part(void *context, uint32_t thread_index, uint32_t n_
 {
     device_cpu *d = context;
     thread_scratch *scratch = &d->threads[thread_index];
-    uint32_t n_tokens = d->batch->n_tokens;
-    bn_q8 x = {
-        .panels = scratch->panel,
-        .scale = scratch->scale,
-        .sum = scratch->sum,
-        .n_tokens = n_tokens,
-        .n_cols = d->projection->weights[0]->n_cols,
-    };
-    quantize_panel(d, scratch, 0, n_tokens, bn_q8_width(n_tokens), x.panels, x.scale, x.sum);
-    multiply_part(d, &x, thread_index, n_threads);
+    scratch->q8.n_tokens = d->batch->n_tokens;
+    scratch->q8.n_cols = d->projection->weights[0]->n_cols;
+    quantize_panel(d, scratch, 0, bn_q8_width(d->batch->n_tokens), &scratch->q8);
+    multiply_part(d, &scratch->q8, thread_index, n_threads);
 }
 
 static void project_large_part(void *context, uint32_t thread_index, uint32_t n_threads)
@@ -572,6 +587,20 @@ static const bn_device_ops ops_cpu = {
     .threads_working = threads_working_cpu,
 };
 
+/* Room for n_tokens tokens of the widest row. */
+static void take_q8(const device_cpu *d, bn_reserve *reserve, uint32_t n_tokens, bn_q8 *q8)
+{
+    const bn_model_config *c = d->config.model;
+    size_t n_scales = (size_t)n_tokens * bn_stage_bytes_token_scales(c);
+    size_t n_parts = (size_t)n_tokens * bn_stage_bytes_token_parts(c);
+    uint32_t widest = bn_stage_bytes_widest(c);
+    q8->group_cols = c->activation_group_cols;
+    q8->panels = bn_reserve_take(reserve, bn_q8_bytes(widest, n_tokens), 1);
+    q8->scale = bn_reserve_take(reserve, n_scales, sizeof *q8->scale);
+    q8->sum = bn_reserve_take(reserve, n_tokens, sizeof *q8->sum);
+    q8->part_sum = bn_reserve_take(reserve, n_parts, sizeof *q8->part_sum);
+}
+
 static void take_layer_memory(device_cpu *d, bn_reserve *reserve)
 {
     const bn_model_config *c = d->config.model;
@@ -580,18 +609,14 @@ static void take_layer_memory(device_cpu *d, bn_reserve *reserve)
     d->inv_freq = bn_reserve_take(reserve, d->half, sizeof *d->inv_freq);
     d->cos = bn_reserve_take(reserve, step_tokens * d->half, sizeof *d->cos);
     d->sin = bn_reserve_take(reserve, step_tokens * d->half, sizeof *d->sin);
-    d->q8.panels = bn_reserve_take(reserve, bn_q8_bytes(widest, (uint32_t)step_tokens), 1);
-    d->q8.scale = bn_reserve_take(reserve, step_tokens, sizeof *d->q8.scale);
-    d->q8.sum = bn_reserve_take(reserve, step_tokens, sizeof *d->q8.sum);
+    take_q8(d, reserve, (uint32_t)step_tokens, &d->q8);
     d->cells = bn_reserve_take(reserve, d->n_cells, d->cell_floats * sizeof *d->cells);
     d->chunk_begin = bn_reserve_take(reserve, d->n_cells + 1u, sizeof *d->chunk_begin);
     for (uint32_t i = 0; i < d->n_threads; i++) {
         thread_scratch *scratch = &d->threads[i];
         size_t normed_floats = (size_t)BN_Q8_PANEL_TOKENS * widest;
         scratch->normed = bn_reserve_take(reserve, normed_floats, sizeof *scratch->normed);
-        scratch->panel = bn_reserve_take(reserve, bn_q8_panel_bytes(widest, BN_Q8_PANEL_TOKENS), 1);
-        scratch->scale = bn_reserve_take(reserve, BN_Q8_PANEL_TOKENS, sizeof *scratch->scale);
-        scratch->sum = bn_reserve_take(reserve, BN_Q8_PANEL_TOKENS, sizeof *scratch->sum);
+        take_q8(d, reserve, BN_Q8_PANEL_TOKENS, &scratch->q8);
     }
 }
 

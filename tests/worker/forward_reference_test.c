@@ -38,10 +38,8 @@ static struct recorder {
     uint32_t projection, row;
 } recorder;
 
-static void record_quantize(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols,
-                            uint32_t width, int8_t *panel, float *scale, int32_t *sum)
+static void record_panel(const int8_t *panel, uint32_t n_tokens, uint32_t n_cols, uint32_t width)
 {
-    recorder.kernels->quantize(x, x_stride, n_tokens, n_cols, width, panel, scale, sum);
     BN_ASSERT(recorder.projection < BN_REFERENCE_QUANTISATIONS);
     for (uint32_t t = 0; t < n_tokens; t++, recorder.row++)
         for (uint32_t c = 0; c < n_cols; c++)
@@ -51,6 +49,22 @@ static void record_quantize(const float *x, size_t x_stride, uint32_t n_tokens, 
         recorder.row = 0;
         recorder.projection++;
     }
+}
+
+static void record_quantize(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols,
+                            uint32_t width, int8_t *panel, float *scale, int32_t *sum)
+{
+    recorder.kernels->quantize(x, x_stride, n_tokens, n_cols, width, panel, scale, sum);
+    record_panel(panel, n_tokens, n_cols, width);
+}
+
+static void record_quantize_groups(const float *x, size_t x_stride, uint32_t n_tokens,
+                                   uint32_t n_cols, uint32_t width, uint32_t group_cols,
+                                   int8_t *panel, float *scale, int32_t *sum, int32_t *part_sum)
+{
+    recorder.kernels->quantize_groups(x, x_stride, n_tokens, n_cols, width, group_cols, panel,
+                                      scale, sum, part_sum);
+    record_panel(panel, n_tokens, n_cols, width);
 }
 
 static void recorder_open(const bn_kernels *kernels, const bn_reference_shape *shape)
@@ -178,7 +192,9 @@ static void check_head(bn_reference *reference, const bn_model *model, const bn_
     bn_free(rounded);
 }
 
-static findings check_model(const char *name, const bn_kernels *base, uint32_t chunk)
+/* Activations are quantised as the architecture says, or in the groups given. */
+static findings check_model(const char *name, const bn_kernels *base, uint32_t chunk,
+                            const uint32_t *group_cols)
 {
     bn_golden golden;
     bn_model *model;
@@ -189,10 +205,15 @@ static findings check_model(const char *name, const bn_kernels *base, uint32_t c
     if (chunk > golden.n_tokens) chunk = golden.n_tokens;
     assert_int_equal(bn_model_open(golden.model_path, BN_ACTIVATION_FROM_FILE, &model), BN_OK);
     assert_int_equal(bn_reference_open(golden.model_path, golden.n_tokens, &reference), BN_OK);
+    if (group_cols != NULL) {
+        model->config.activation_group_cols = *group_cols;
+        bn_reference_group_activations(reference, *group_cols);
+    }
     bn_reference_shape shape = bn_reference_shape_of(reference);
     recorder_open(base, &shape);
     bn_kernels kernels = *base;
     kernels.quantize = record_quantize;
+    kernels.quantize_groups = record_quantize_groups;
     float *x = bn_alloc((size_t)golden.n_tokens * shape.hidden, sizeof *x);
     float *x_in = bn_alloc((size_t)golden.n_tokens * shape.hidden, sizeof *x_in);
     assert_true(x && x_in);
@@ -215,12 +236,29 @@ static void test_every_layer_is_the_reference_layer(void **state)
     static const uint32_t chunks[] = {1, 5, TOKENS_MAX};
     for (uint32_t i = 0; i < bn_golden_n_names; i++) {
         for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
-            findings f = check_model(bn_golden_names[i], bn_kernels_get(BN_ISA_AUTO), chunks[c]);
+            findings f =
+                check_model(bn_golden_names[i], bn_kernels_get(BN_ISA_AUTO), chunks[c], NULL);
             print_message("%s, chunk %u: layers within %.1e, logits %.1e, codes %.6f, F16 %.1e; "
                           "%llu of %llu roundings to the other side\n",
                           bn_golden_names[i], chunks[c], f.worst_hidden, f.worst_logit,
                           f.worst_code, f.worst_half, (unsigned long long)f.n_flips,
                           (unsigned long long)f.n_choices);
+            assert_true(are_good(&f));
+        }
+    }
+}
+
+static void test_activations_quantised_in_groups(void **state)
+{
+    (void)state;
+    static const uint32_t group_cols[] = {64, 128, 256};
+    static const char *const names[] = {"bitnet-silu", "b158-relu2-straddling", "llama-q6k-gqa"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (size_t g = 0; g < sizeof group_cols / sizeof group_cols[0]; g++) {
+            findings f =
+                check_model(names[i], bn_kernels_get(BN_ISA_AUTO), g == 1 ? 1 : 7, &group_cols[g]);
+            print_message("%s in groups of %u: layers within %.1e, codes %.6f\n", names[i],
+                          group_cols[g], f.worst_hidden, f.worst_code);
             assert_true(are_good(&f));
         }
     }
@@ -235,6 +273,16 @@ static void quantize_down(const float *x, size_t x_stride, uint32_t n_tokens, ui
 {
     right->quantize(x, x_stride, n_tokens, n_cols, width, panel, scale, sum);
     panel[0] = (int8_t)(panel[0] > 0 ? panel[0] - 1 : panel[0] + 1);
+}
+
+/* The second group of a token gets the scale of the first. */
+static void quantize_one_scale_wrong(const float *x, size_t x_stride, uint32_t n_tokens,
+                                     uint32_t n_cols, uint32_t width, uint32_t group_cols,
+                                     int8_t *panel, float *scale, int32_t *sum, int32_t *part_sum)
+{
+    right->quantize_groups(x, x_stride, n_tokens, n_cols, width, group_cols, panel, scale, sum,
+                           part_sum);
+    if (n_cols > group_cols) scale[1] = scale[0];
 }
 
 static void rms_norm_without_eps(float *y, const float *x, const float *w, uint32_t n, float eps)
@@ -286,15 +334,21 @@ static void test_spoilt_kernels_are_noticed(void **state)
     spoilt[4].attention_merge = attention_without_first_chunk;
     spoilt[5].store_f16 = store_truncated;
     for (size_t i = 0; i < sizeof spoilt / sizeof spoilt[0]; i++) {
-        findings f = check_model("bitnet-long", &spoilt[i], TOKENS_MAX);
+        findings f = check_model("bitnet-long", &spoilt[i], TOKENS_MAX, NULL);
         if (are_good(&f)) fail_msg("spoilt kernel %zu went unnoticed", i);
     }
+    bn_kernels spoilt_groups = *right;
+    const uint32_t group_cols = 64;
+    spoilt_groups.quantize_groups = quantize_one_scale_wrong;
+    findings f = check_model("bitnet-silu", &spoilt_groups, 4, &group_cols);
+    assert_false(are_good(&f));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_layer_is_the_reference_layer),
+        cmocka_unit_test(test_activations_quantised_in_groups),
         cmocka_unit_test(test_spoilt_kernels_are_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,9 +10,8 @@
 #include <string.h>
 
 typedef struct reference_linear {
-    int8_t *trits; /* [rows][cols] */
+    double *w; /* [rows][cols]: trit times its scale times the optional .scale */
     uint32_t rows, cols;
-    double scale; /* of the tensor times the optional .scale */
 } reference_linear;
 
 typedef struct reference_layer {
@@ -26,6 +25,7 @@ struct bn_reference {
     bn_gguf *file;
     bn_reference_shape shape;
     uint32_t heads, kv_heads, head_size, context;
+    uint32_t activation_group_cols; /* 0: a token is quantised as a whole */
     bool is_neox, is_relu2;
     double eps;
     double magnitude;                       /* of cos and sin */
@@ -62,6 +62,47 @@ static double q6_k_value(const uint8_t *block, uint32_t i)
     return half_value(block + 208) * scale * ((int)(low | high << 4) - 32);
 }
 
+/* Codes of two bits, four to a byte in the order of the columns, behind their scale. */
+static double q2_0_value(const uint8_t *block, uint32_t i)
+{
+    return half_value(block) * ((block[2 + i / 4] >> (2 * (i % 4)) & 3) - 1);
+}
+
+static double tq2_0_value(const uint8_t *block, uint32_t i)
+{
+    uint32_t shift = i % 128 / 32 * 2;
+    return half_value(block + 64) * ((block[i / 128 * 32 + i % 32] >> shift & 3) - 1);
+}
+
+/* Five trits to a byte, the first the most significant digit of byte · 243 / 256; the last four
+ * bytes hold four. */
+static double tq1_0_value(const uint8_t *block, uint32_t i)
+{
+    uint32_t at = i < 160 ? i % 32 : i < 240 ? 32 + i % 16 : 48 + i % 4;
+    uint32_t n = i < 160 ? i / 32 : i < 240 ? (i - 160) / 16 : (i - 240) / 4;
+    uint32_t digits = (uint32_t)block[at] * 243 >> 8;
+    for (uint32_t k = n; k < 4; k++)
+        digits /= 3;
+    return half_value(block + 52) * ((int)(digits % 3) - 1);
+}
+
+static double q4_k_value(const uint8_t *block, uint32_t i)
+{
+    const uint8_t *s = block + 4;
+    uint32_t j = i / 32;
+    uint32_t scale = j < 4 ? s[j] & 63u : (s[j + 4] & 15u) | (uint32_t)(s[j - 4] >> 6) << 4;
+    uint32_t min = j < 4 ? s[j + 4] & 63u : (uint32_t)(s[j + 4] >> 4) | (uint32_t)(s[j] >> 6) << 4;
+    uint32_t q = block[16 + i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15u;
+    return half_value(block) * scale * q - half_value(block + 2) * min;
+}
+
+static double q5_0_value(const uint8_t *block, uint32_t i)
+{
+    uint32_t low = block[6 + i % 16] >> (i / 16 * 4) & 15u;
+    uint32_t high = block[2 + i / 8] >> (i % 8) & 1u;
+    return half_value(block) * ((int)(low | high << 4) - 16);
+}
+
 static double dense_value(uint32_t type, const uint8_t *data, uint64_t i)
 {
     const uint8_t *block;
@@ -72,6 +113,16 @@ static double dense_value(uint32_t type, const uint8_t *data, uint64_t i)
     case BN_TENSOR_Q8_0:
         block = data + i / 32 * 34;
         return half_value(block) * (int8_t)block[2 + i % 32];
+    case BN_TENSOR_Q4_0:
+        block = data + i / 32 * 18;
+        return half_value(block) * ((block[2 + i % 16] >> (i % 32 / 16 * 4) & 15) - 8);
+    case BN_TENSOR_Q5_0: return q5_0_value(data + i / 32 * 22, (uint32_t)(i % 32));
+    case BN_TENSOR_Q4_K: return q4_k_value(data + i / 256 * 144, (uint32_t)(i % 256));
+    case BN_TENSOR_Q2_0: return q2_0_value(data + i / 64 * 18, (uint32_t)(i % 64));
+    case BN_TENSOR_Q2_0_128:
+    case BN_TENSOR_PQ2_0: return q2_0_value(data + i / 128 * 34, (uint32_t)(i % 128));
+    case BN_TENSOR_TQ1_0: return tq1_0_value(data + i / 256 * 54, (uint32_t)(i % 256));
+    case BN_TENSOR_TQ2_0: return tq2_0_value(data + i / 256 * 66, (uint32_t)(i % 256));
     default:
         BN_ASSERT(type == BN_TENSOR_Q6_K);
         return q6_k_value(data + i / 256 * 210, (uint32_t)(i % 256));
@@ -111,26 +162,31 @@ static double *read_layer_dense(const bn_reference *r, uint32_t layer, const cha
     return read_dense(r, name);
 }
 
+/* Element i of a ternary tensor of n. */
+static double ternary_value(uint32_t type, const uint8_t *data, uint64_t i, uint64_t n)
+{
+    if (type != BN_TENSOR_I2_S) return dense_value(type, data, i);
+    uint32_t j = (uint32_t)(i % 128);
+    int trit = (data[i / 128 * 32 + j % 32] >> (6 - j / 32 * 2) & 3) - 1;
+    return trit * f32_value(data + n / 4);
+}
+
 static reference_linear read_linear(const bn_reference *r, uint32_t layer, const char *noun)
 {
     char name[BN_GGUF_NAME_MAX];
     const bn_gguf_tensor *tensor;
     (void)snprintf(name, sizeof name, "blk.%u.%s.weight", layer, noun);
     uint8_t *data = read_tensor(r, name, &tensor);
-    BN_ASSERT(data && tensor->type == BN_TENSOR_I2_S);
+    BN_ASSERT(data);
     uint64_t n = tensor->dims[0] * tensor->dims[1];
     reference_linear w = {.rows = (uint32_t)tensor->dims[1], .cols = (uint32_t)tensor->dims[0]};
-    w.trits = bn_alloc((size_t)n, 1);
-    BN_ASSERT(w.trits);
-    for (uint64_t i = 0; i < n; i++) {
-        uint32_t j = (uint32_t)(i % 128);
-        w.trits[i] = (int8_t)((data[i / 128 * 32 + j % 32] >> (6 - j / 32 * 2) & 3) - 1);
-    }
-    w.scale = f32_value(data + n / 4);
-    bn_free(data);
     (void)snprintf(name, sizeof name, "blk.%u.%s.scale", layer, noun);
     double *post_scale = read_dense(r, name);
-    if (post_scale) w.scale *= post_scale[0];
+    w.w = bn_alloc((size_t)n, sizeof *w.w);
+    BN_ASSERT(w.w);
+    for (uint64_t i = 0; i < n; i++)
+        w.w[i] = ternary_value(tensor->type, data, i, n) * (post_scale ? post_scale[0] : 1.0);
+    bn_free(data);
     bn_free(post_scale);
     return w;
 }
@@ -269,9 +325,9 @@ void bn_reference_close(bn_reference *r)
     for (uint32_t i = 0; i < r->shape.n_layers; i++) {
         reference_layer *layer = &r->layers[i];
         void *owned[] = {layer->attn_norm,    layer->attn_sub_norm, layer->ffn_norm,
-                         layer->ffn_sub_norm, layer->q.trits,       layer->k.trits,
-                         layer->v.trits,      layer->output.trits,  layer->gate.trits,
-                         layer->up.trits,     layer->down.trits,    layer->keys,
+                         layer->ffn_sub_norm, layer->q.w,           layer->k.w,
+                         layer->v.w,          layer->output.w,      layer->gate.w,
+                         layer->up.w,         layer->down.w,        layer->keys,
                          layer->values,       layer->q_norm,        layer->k_norm};
         for (size_t j = 0; j < sizeof owned / sizeof owned[0]; j++)
             bn_free(owned[j]);
@@ -285,6 +341,11 @@ void bn_reference_close(bn_reference *r)
     bn_free(r->layers);
     bn_gguf_close(r->file);
     bn_free(r);
+}
+
+void bn_reference_group_activations(bn_reference *reference, uint32_t group_cols)
+{
+    reference->activation_group_cols = group_cols;
 }
 
 bn_reference_shape bn_reference_shape_of(const bn_reference *reference)
@@ -339,33 +400,37 @@ static void norm_heads(const bn_reference *r, double *x, uint32_t n_heads, const
         norm(r, x + (size_t)h * r->head_size, weight, r->head_size, x + (size_t)h * r->head_size);
 }
 
-/* q receives the codes as doubles; returns the scale s. */
-static double quantise(const double *x, uint32_t n, double *q, bn_reference_choices *choices,
-                       uint32_t which)
+/* q receives codes ÷ s, each group of columns with the s of its own. */
+static void quantise(const bn_reference *r, const double *x, uint32_t n, double *q,
+                     bn_reference_choices *choices, uint32_t which)
 {
-    float largest = 1e-5f;
-    for (uint32_t i = 0; i < n; i++)
-        largest = fmaxf(largest, fabsf((float)x[i]));
-    float s = 127.0f / largest;
+    uint32_t group = r->activation_group_cols > 0 ? r->activation_group_cols : n;
+    float s = 0.0f;
     for (uint32_t i = 0; i < n; i++) {
+        if (i % group == 0) {
+            float largest = 1e-5f;
+            for (uint32_t j = i; j < n && j < i + group; j++)
+                largest = fmaxf(largest, fabsf((float)x[j]));
+            s = 127.0f / largest;
+        }
         q[i] = fmin(127.0, fmax(-128.0, nearbyint((double)((float)x[i] * s))));
-        if (!choices) continue;
-        double given = choices->codes[which][i];
-        choices->worst_code = fmax(choices->worst_code, fabs(x[i] * (double)s - given));
-        choices->n++;
-        choices->n_flips += given != q[i];
-        q[i] = given;
+        if (choices) {
+            double given = choices->codes[which][i];
+            choices->worst_code = fmax(choices->worst_code, fabs(x[i] * (double)s - given));
+            choices->n++;
+            choices->n_flips += given != q[i];
+            q[i] = given;
+        }
+        q[i] /= (double)s;
     }
-    return (double)s;
 }
 
-static void linear(const reference_linear *w, const double *q, double s, double *y)
+static void linear(const reference_linear *w, const double *q, double *y)
 {
     for (uint32_t row = 0; row < w->rows; row++) {
-        double dot = 0.0;
+        y[row] = 0.0;
         for (uint32_t c = 0; c < w->cols; c++)
-            dot += w->trits[(size_t)row * w->cols + c] * q[c];
-        y[row] = dot / s * w->scale;
+            y[row] += w->w[(size_t)row * w->cols + c] * q[c];
     }
 }
 
@@ -427,10 +492,10 @@ static void attention_block(bn_reference *r, reference_layer *layer, uint32_t po
     uint32_t kv = r->shape.kv;
     double *k = layer->keys + (size_t)position * kv, *v = layer->values + (size_t)position * kv;
     norm(r, x, layer->attn_norm, r->shape.hidden, h);
-    double s = quantise(h, r->shape.hidden, code, choices, 0);
-    linear(&layer->q, code, s, q);
-    linear(&layer->k, code, s, k);
-    linear(&layer->v, code, s, v);
+    quantise(r, h, r->shape.hidden, code, choices, 0);
+    linear(&layer->q, code, q);
+    linear(&layer->k, code, k);
+    linear(&layer->v, code, v);
     norm_heads(r, q, r->heads, layer->q_norm);
     norm_heads(r, k, r->kv_heads, layer->k_norm);
     rope(r, q, r->heads, position);
@@ -439,8 +504,8 @@ static void attention_block(bn_reference *r, reference_layer *layer, uint32_t po
     round_to_half(v, kv, choices ? choices->value : NULL, choices);
     attend(r, layer, q, position, r->scratch[4], out);
     norm(r, out, layer->attn_sub_norm, r->shape.attention, h);
-    s = quantise(h, r->shape.attention, code, choices, 1);
-    linear(&layer->output, code, s, out);
+    quantise(r, h, r->shape.attention, code, choices, 1);
+    linear(&layer->output, code, out);
     for (uint32_t i = 0; i < r->shape.hidden; i++)
         x[i] += out[i];
 }
@@ -450,16 +515,16 @@ static void ffn_block(bn_reference *r, reference_layer *layer, double *x,
 {
     double *h = r->scratch[0], *code = r->scratch[1], *gate = r->scratch[2], *up = r->scratch[3];
     norm(r, x, layer->ffn_norm, r->shape.hidden, h);
-    double s = quantise(h, r->shape.hidden, code, choices, 2);
-    linear(&layer->gate, code, s, gate);
-    linear(&layer->up, code, s, up);
+    quantise(r, h, r->shape.hidden, code, choices, 2);
+    linear(&layer->gate, code, gate);
+    linear(&layer->up, code, up);
     for (uint32_t i = 0; i < r->shape.ffn; i++) {
         double rectified = gate[i] > 0.0 ? gate[i] : 0.0;
         up[i] *= r->is_relu2 ? rectified * rectified : gate[i] / (1.0 + exp(-gate[i]));
     }
     norm(r, up, layer->ffn_sub_norm, r->shape.ffn, h);
-    s = quantise(h, r->shape.ffn, code, choices, 3);
-    linear(&layer->down, code, s, up);
+    quantise(r, h, r->shape.ffn, code, choices, 3);
+    linear(&layer->down, code, up);
     for (uint32_t i = 0; i < r->shape.hidden; i++)
         x[i] += up[i];
 }

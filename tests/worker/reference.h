@@ -42,6 +42,9 @@ typedef struct bn_reference_shape {
 BN_CHECKED bn_status bn_reference_open(const char *path, uint32_t context,
                                        bn_reference **reference_out);
 void bn_reference_close(bn_reference *reference);
+/* Activations are quantised in groups of columns (0: token by token) instead of as the file's
+ * architecture says. */
+void bn_reference_group_activations(bn_reference *reference, uint32_t group_cols);
 bn_reference_shape bn_reference_shape_of(const bn_reference *reference);
 
 /* x[hidden] of a token. */
