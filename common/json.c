@@ -123,9 +123,14 @@ void bn_json_set_u64(bn_json *object, const char *key, uint64_t value)
     set_node(object, key, u64_node(value));
 }
 
+static json_t *double_node(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
 void bn_json_set_double(bn_json *object, const char *key, double value)
 {
-    set_node(object, key, isfinite(value) ? json_real(value) : json_null());
+    set_node(object, key, double_node(value));
 }
 
 void bn_json_set_bool(bn_json *object, const char *key, bool value)
@@ -146,6 +151,11 @@ void bn_json_add(bn_json *array, bn_json *value)
 void bn_json_add_u64(bn_json *array, uint64_t value)
 {
     add_node(array, u64_node(value));
+}
+
+void bn_json_add_double(bn_json *array, double value)
+{
+    add_node(array, double_node(value));
 }
 
 void bn_json_add_text(bn_json *array, const char *text)
@@ -194,22 +204,43 @@ static bn_status check_extent(const char *text, size_t n, const char *what)
                    n_values, BN_JSON_VALUES_MAX);
 }
 
+static bn_status load(const char *text, size_t n, const char *what, json_error_t *error,
+                      bn_json **value_out)
+{
+    BN_TRY(check_extent(text, n, what));
+    json_t *node = json_loadb(text, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, error);
+    *value_out = (bn_json *)node;
+    return BN_OK;
+}
+
 static bn_status parse(const char *text, size_t n, const char *what, bn_status bad,
                        bn_json **value_out)
 {
-    BN_TRY(check_extent(text, n, what));
     json_error_t error;
-    json_t *node = json_loadb(text, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
-    if (node == NULL)
+    bn_json *value = NULL;
+    BN_TRY(load(text, n, what, &error, &value));
+    if (value == NULL)
         return bn_fail(bad, "JSON-PARSE", "%s, line %d, column %d: %s", what, error.line,
                        error.column, error.text);
-    *value_out = (bn_json *)node;
+    *value_out = value;
     return BN_OK;
 }
 
 bn_status bn_json_parse(const char *text, size_t n, bn_json **value_out)
 {
     return parse(text, n, "JSON", BN_ERR_BAD_MESSAGE, value_out);
+}
+
+bn_status bn_json_parse_line(const char *text, size_t n, const char *name, bn_json **value_out)
+{
+    json_error_t error;
+    bn_json *value = NULL;
+    BN_TRY(load(text, n, name, &error, &value));
+    if (value == NULL)
+        return bn_fail(BN_ERR_BAD_FILE, "JSON-PARSE", "%s, column %d: %s", name, error.column,
+                       error.text);
+    *value_out = value;
+    return BN_OK;
 }
 
 static bn_status read_text(const char *path, FILE *stream, size_t n_max, char **text_out,

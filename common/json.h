@@ -30,6 +30,7 @@ void bn_json_set_bool(bn_json *object, const char *key, bool value);
 void bn_json_set_text(bn_json *object, const char *key, const char *text);
 void bn_json_add(bn_json *array, bn_json *value);
 void bn_json_add_u64(bn_json *array, uint64_t value);
+void bn_json_add_double(bn_json *array, double value);
 void bn_json_add_text(bn_json *array, const char *text);
 
 /* `indent` 0 is one line. A newline follows. */
@@ -38,6 +39,11 @@ BN_CHECKED bn_status bn_json_print(const bn_json *value, FILE *stream, uint32_t 
 /* Parses n bytes, at most BN_JSON_DEPTH_MAX levels deep and of at most BN_JSON_VALUES_MAX values;
  * a name twice in one object is refused. On failure the message names line and column. */
 BN_CHECKED bn_status bn_json_parse(const char *text, size_t n, bn_json **value_out);
+
+/* The same for one line of a file; `name` says which ("questions.jsonl, line 3") in messages. What
+ * is not JSON is BN_ERR_BAD_FILE. */
+BN_CHECKED bn_status bn_json_parse_line(const char *text, size_t n, const char *name,
+                                        bn_json **value_out);
 
 /* Parses a file of at most n_max bytes; every message names the file. BN_ERR_IO when it cannot be
  * read, BN_ERR_BAD_FILE when it is not JSON, BN_ERR_LIMIT when it is too large. */

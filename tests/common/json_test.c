@@ -250,10 +250,25 @@ static void test_more_values_than_the_limit_are_refused_unparsed(void **state)
     bn_free(text);
 }
 
+static void test_a_line_is_refused_by_its_name(void **state)
+{
+    (void)state;
+    bn_json *value = NULL;
+    bn_log_set_quiet(true);
+    assert_int_equal(bn_json_parse_line("{\"a\": x}", 8, "f.jsonl, line 3", &value),
+                     BN_ERR_BAD_FILE);
+    assert_non_null(strstr(bn_log_last_error(), "f.jsonl, line 3, column 7: "));
+    bn_log_set_quiet(false);
+    assert_int_equal(bn_json_parse_line("[0.5]", 5, "f.jsonl, line 4", &value), BN_OK);
+    assert_int_equal(bn_json_length(value), 1);
+    bn_json_free(value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_print_in_order),
+        cmocka_unit_test(test_a_line_is_refused_by_its_name),
         cmocka_unit_test(test_bytes_that_are_not_utf8_are_replaced),
         cmocka_unit_test(test_a_missing_part_fails_the_print),
         cmocka_unit_test(test_a_full_disk_is_an_error),
