@@ -11,7 +11,7 @@
 
 #define BN_VERSION "0.1.0"
 #define BN_PROTOCOL_MAJOR 1
-#define BN_PROTOCOL_MINOR 0
+#define BN_PROTOCOL_MINOR 1
 #define BN_NUMERICS_VERSION 1
 
 const char *bn_version_commit(void);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PROTOCOL_MINOR_DUMP 1u /* Assign.wants_dump */
+
 /* Two steps per stage keep the pipeline full; fewer than four starve the prefill of one. */
 #define STEPS_IN_FLIGHT_LEAST 4u
 
@@ -114,6 +116,17 @@ static void fill_limits(const bn_formation_config *config, bn_formation *formati
     if (*steps > BN_STEPS_IN_FLIGHT_MAX) *steps = BN_STEPS_IN_FLIGHT_MAX;
 }
 
+/* An older worker would pass over the wish. */
+static bn_status check_dump(const bn_formation_config *config, const bn_formation *formation)
+{
+    for (uint32_t i = 0; i < formation->n_stages && config->wants_dump; i++)
+        if (formation->stages[i]->hello.protocol_minor < PROTOCOL_MINOR_DUMP)
+            return bn_fail(BN_ERR_UNSUPPORTED, "PLAN-DUMP",
+                           "%s is an older build, which cannot dump: update it",
+                           formation->names[i]);
+    return BN_OK;
+}
+
 bn_status bn_formation_make(bn_membership *membership, const bn_formation_config *config,
                             bn_formation *formation_out)
 {
@@ -123,6 +136,7 @@ bn_status bn_formation_make(bn_membership *membership, const bn_formation_config
     BN_TRY(choose_link(config, is_one_job, formation));
     describe_workers(formation);
     fill_limits(config, formation);
+    BN_TRY(check_dump(config, formation));
     if (config->layers != NULL)
         BN_TRY(bn_shard_plan_fixed(config->model, &formation->limits, formation->workers,
                                    formation->n_stages, config->layers, &formation->plan));
@@ -159,6 +173,7 @@ void bn_formation_assign(const bn_formation *formation, const bn_formation_confi
         .step_tokens = limits->step_tokens,
         .steps_in_flight = limits->steps_in_flight,
         .activation = config->activation,
+        .wants_dump = config->wants_dump,
         .link = formation->link,
         .has_previous = stage > 0,
         .has_next = stage + 1 < formation->n_stages,

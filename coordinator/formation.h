@@ -21,6 +21,7 @@ typedef struct bn_formation_config {
     const char *layers; /* "10,10,10,0", NULL: planned */
     bn_link_kind link;  /* AUTO, MPI or ZMQ */
     uint32_t activation;
+    bool wants_dump; /* every stage writes its layers' output */
 } bn_formation_config;
 
 typedef struct bn_formation {

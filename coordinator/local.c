@@ -28,7 +28,7 @@
 #define TERM_MS 2500u
 #define POLL_NS 10000000u
 #define ENVIRONMENT_MAX 4096u
-#define ARGUMENTS_MAX 15u
+#define ARGUMENTS_MAX 17u
 
 extern char **environ;
 
@@ -107,6 +107,10 @@ static bn_status prepare(const bn_local_config *config, launch *prepared)
     if (config->cluster_key != NULL) {
         arguments[n++] = "--cluster-key";
         arguments[n++] = config->cluster_key;
+    }
+    if (config->dump != NULL) {
+        arguments[n++] = "--dump";
+        arguments[n++] = config->dump;
     }
     for (size_t i = 0; i < n; i++)
         memcpy(&prepared->arguments[i], &arguments[i], sizeof(char *));

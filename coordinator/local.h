@@ -21,6 +21,7 @@ typedef struct bn_local_config {
     uint32_t threads; /* of each; 0: cores ÷ n_workers */
     const char *isa;
     const char *cluster_key; /* NULL: none */
+    const char *dump;        /* where they may write their layers' output; NULL: nowhere */
     const char *log_level;
 } bn_local_config;
 

@@ -89,6 +89,9 @@ static bn_status fill_limits(bn_setup *setup, uint32_t slots, uint32_t context,
                        "--slots %u is too few: this command runs %u sequences at once",
                        options->slots, slots);
     if (options->slots != 0) slots = options->slots;
+    if (setup->dump != NULL && slots > 1)
+        return bn_fail(BN_ERR_BAD_ARGUMENT, "SLOTS",
+                       "a dump is of one sequence: leave out --slots and --companions");
     if (slots > BN_SLOTS_MAX)
         return bn_fail(BN_ERR_LIMIT, "SLOTS", "%u sequences at once are more than %u", slots,
                        BN_SLOTS_MAX);
@@ -123,6 +126,7 @@ static bn_status start_local(bn_setup *setup)
         .threads = options->worker_threads,
         .isa = bn_isa_names[options->worker_isa],
         .cluster_key = options->cluster_key,
+        .dump = setup->dump,
         /* Their everyday lines would drown the answer. */
         .log_level = level_names[level == BN_LOG_INFO ? BN_LOG_WARN : level],
     };
@@ -169,7 +173,8 @@ bn_status bn_setup_start(bn_setup *setup, uint32_t slots, uint32_t context)
                       .goal = (bn_plan_goal)options->plan_for,
                       .layers = options->layers,
                       .link = (bn_link_kind)options->link,
-                      .activation = options->activation},
+                      .activation = options->activation,
+                      .wants_dump = setup->dump != NULL},
         .check = check_local,
         .check_context = setup,
     };
@@ -187,6 +192,13 @@ bn_status bn_setup_start(bn_setup *setup, uint32_t slots, uint32_t context)
     };
     BN_TRY(bn_generate_create(&generate_config, &setup->generate));
     return add_companions(setup);
+}
+
+uint32_t bn_setup_slots_for(const bn_setup *setup, uint32_t n, uint32_t most)
+{
+    uint32_t slots = setup->options.slots, companions = setup->options.companions;
+    if (slots != 0) most = slots > companions ? slots - companions : 1;
+    return n < most ? n : most;
 }
 
 bn_status bn_setup_wait(bn_setup *setup, const bn_dialog *dialog)

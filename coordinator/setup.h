@@ -24,7 +24,8 @@ typedef struct bn_setup {
     bn_tokenizer *tokenizer;      /* NULL when the command needs none and the file has none */
     const bn_chat_template *chat; /* NULL without tokenizer */
     uint32_t vocab, context;
-    size_t n_prompt; /* tokens that must leave room for an answer; 0: not known before the start */
+    size_t n_prompt;  /* tokens that must leave room for an answer; 0: not known before the start */
+    const char *dump; /* workers write their layers there; one sequence only. NULL: they do not */
     bn_local *local;
     bn_cluster *cluster;
     bn_generate *generate;
@@ -44,6 +45,9 @@ BN_CHECKED bn_status bn_setup_open(bn_setup *setup, bn_tokenizer_need need);
 /* `slots`: sequences that the command runs at once (companions are added); `context`: 0: the
  * model's, at most 4096. Options of the person win. */
 BN_CHECKED bn_status bn_setup_start(bn_setup *setup, uint32_t slots, uint32_t context);
+
+/* How many of n sequences to run at once: what --slots leaves beside companions, else `most`. */
+uint32_t bn_setup_slots_for(const bn_setup *setup, uint32_t n, uint32_t most);
 
 /* Pumps until the answer is finished; BN_ERR_INTERRUPTED when a signal came. */
 BN_CHECKED bn_status bn_setup_wait(bn_setup *setup, const bn_dialog *dialog);

@@ -4,8 +4,7 @@
  * struct and in the generated one and what range it may have, and the same row packs, unpacks and
  * checks. Lists of records (steps, results) travel as columns, which have a table of their own;
  * step.c knows the rules that relate their values. At creation the tables are compared with the
- * generated descriptors, so that a field added to the schema alone stops the first test.
- *
+ * generated descriptors: a field added to the schema alone stops the first test.
  * The library's parser is handed bytes only after a look at the envelope's top level: one body,
  * a known one, of our major version. Its memory is a fixed scratch that cannot grow, so bytes
  * that would unfold into much memory fail instead.
@@ -169,6 +168,7 @@ static const field assign_fields[] = {
     U32(assign, Assign, next_rank, 0, BN_WIRE_RANKS_MAX - 1),
     TEXT(assign, Assign, previous_name),
     TEXT(assign, Assign, next_name),
+    BOOL(assign, Assign, wants_dump),
 };
 
 static const field load_progress_fields[] = {

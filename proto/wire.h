@@ -104,6 +104,7 @@ typedef struct bn_assign {
     bool has_previous, has_next;
     uint32_t previous_rank, next_rank;                       /* for MPI */
     char previous_name[BN_TEXT_MAX], next_name[BN_TEXT_MAX]; /* for messages */
+    bool wants_dump; /* write each layer's output where the worker was told (worker/dump.h) */
 } bn_assign;
 
 typedef struct bn_load_progress {

@@ -42,6 +42,7 @@ static bn_status check_limits(const bn_assign *a)
         BN_CONTEXT_MAX < BN_ROPE_POSITION_MAX ? BN_CONTEXT_MAX : BN_ROPE_POSITION_MAX;
     BN_TRY(check_range("the context", a->context, 1, context_max));
     BN_TRY(check_range("the number of slots", a->slots, 1, BN_SLOTS_MAX));
+    if (a->wants_dump) BN_TRY(check_range("the number of slots of a dump", a->slots, 1, 1));
     uint64_t per_slot = ((uint64_t)a->context + BN_KV_PAGE_POSITIONS - 1) / BN_KV_PAGE_POSITIONS;
     BN_TRY(check_range("the number of KV pages", a->kv_pages, 1, per_slot * a->slots));
     BN_TRY(check_range("the tokens of a step", a->step_tokens, 1, BN_STEP_TOKENS_MAX));

@@ -236,6 +236,37 @@ static bn_status run_layer(bn_forward *f, uint32_t layer, bn_device_buffer *x)
                       });
 }
 
+/* The residual as it is now, after `layer` layers of the model. */
+static bn_status dump_residual(bn_forward *f, const bn_step *step, uint32_t layer,
+                               const bn_device_buffer *x, float *activations)
+{
+    const float *row = activations;
+    if (f->config.dump == NULL) return BN_OK;
+    BN_TRY(f->ops->leave(f->device, x, activations));
+    for (uint32_t i = 0; i < step->n_entries; i++) {
+        const bn_step_entry *e = &step->entries[i];
+        if (e->is_void) continue;
+        BN_TRY(bn_dump_write(f->config.dump, layer, e->position, e->n_tokens, row));
+        row += (size_t)e->n_tokens * f->config.model->hidden;
+    }
+    return BN_OK;
+}
+
+static bn_status run_layers(bn_forward *f, const bn_step *step, bn_device_buffer *x,
+                            float *activations)
+{
+    uint32_t begin = f->span.layer_begin;
+    if (f->span.has_embedding) {
+        BN_TRY(f->ops->embed(f->device, &f->config.weights->embedding, x));
+        BN_TRY(dump_residual(f, step, 0, x, activations));
+    }
+    for (uint32_t layer = begin; layer < f->span.layer_end; layer++) {
+        BN_TRY(run_layer(f, layer - begin, x));
+        BN_TRY(dump_residual(f, step, layer + 1, x, activations));
+    }
+    return BN_OK;
+}
+
 /* Computes the rows collected so far and hands out what was wanted of them. */
 static bn_status flush_head(bn_forward *f, const bn_step *step, const bn_device_buffer *x,
                             bn_result *result)
@@ -333,10 +364,7 @@ bn_status bn_forward_run(bn_forward *f, const bn_step *step, float *activations,
         BN_TRY(f->ops->begin(f->device, &f->batch));
         if (!f->span.has_embedding) close_ranks(f, activations);
         BN_TRY(f->ops->enter(f->device, activations, &x));
-        if (f->span.has_embedding)
-            BN_TRY(f->ops->embed(f->device, &f->config.weights->embedding, x));
-        for (uint32_t i = 0; i < f->span.layer_end - f->span.layer_begin; i++)
-            BN_TRY(run_layer(f, i, x));
+        BN_TRY(run_layers(f, step, x, activations));
     }
     if (f->span.has_head) return run_head(f, step, x, result);
     if (f->batch.n_tokens > 0) {

@@ -14,6 +14,7 @@
 
 #include "proto/step.h"
 #include "worker/device.h"
+#include "worker/dump.h"
 #include "worker/weights.h"
 
 typedef struct bn_forward bn_forward;
@@ -32,6 +33,7 @@ typedef struct bn_forward_config {
     bn_device *device;
     bn_stage_limits limits;
     bn_arena *arena;
+    bn_dump *dump; /* NULL: none */
     bn_forward_progress *on_progress;
     bn_forward_logits *on_logits;
     void *context;

@@ -101,6 +101,9 @@ static bn_status create_forward(bn_stage *stage)
         .arena = stage->buffers_arena,
     };
     BN_TRY(bn_device_cpu_create(&device_config, &stage->device));
+    if (config->dump_directory != NULL)
+        BN_TRY(bn_dump_create(config->dump_directory, config->span, config->model->config.hidden,
+                              &stage->dump));
     bn_forward_config forward_config = {
         .model = &config->model->config,
         .weights = stage->weights,
@@ -108,6 +111,7 @@ static bn_status create_forward(bn_stage *stage)
         .device = stage->device,
         .limits = config->limits,
         .arena = stage->buffers_arena,
+        .dump = stage->dump,
         .on_progress = config->on_progress,
         .on_logits = config->on_logits,
         .context = config->context,
@@ -146,6 +150,7 @@ void bn_stage_destroy(bn_stage *stage)
 {
     if (stage == NULL) return;
     bn_forward_destroy(stage->forward);
+    bn_dump_destroy(stage->dump);
     if (stage->device != NULL) stage->device->ops->destroy(stage->device);
     bn_kv_cache_destroy(stage->kv);
     bn_weights_destroy(stage->weights);

@@ -22,6 +22,7 @@ typedef struct bn_stage_config {
     bn_thread_pool *pool;
     const bn_kernels *kernels;
     bn_device *(*wrap_device)(bn_device *device); /* NULL, or a test's; owned by the test */
+    const char *dump_directory;                   /* NULL: no dump */
     bn_weights_progress *on_load;
     bn_forward_progress *on_progress;
     bn_forward_logits *on_logits;
@@ -34,6 +35,7 @@ typedef struct bn_stage {
     bn_weights *weights;
     bn_kv_cache *kv;
     bn_device *device;
+    bn_dump *dump;
     bn_forward *forward;
     bn_arena *kv_arena, *buffers_arena;
 

@@ -267,6 +267,14 @@ static bn_status open_model(bn_worker *w, const char *path, uint32_t activation)
     return BN_OK;
 }
 
+static bn_status check_dump(const bn_worker *w)
+{
+    if (!w->assign.wants_dump || w->config.dump_directory != NULL) return BN_OK;
+    return bn_fail(BN_ERR_UNSUPPORTED, "ASSIGN-DUMP",
+                   "assignment refused: each layer's output is to be written (eval --dump), and "
+                   "this worker may not: start it with --dump DIR");
+}
+
 static bn_status load_stage(bn_worker *w)
 {
     if (w->model == NULL)
@@ -287,6 +295,7 @@ static bn_status load_stage(bn_worker *w)
     bn_assignment assignment;
     BN_TRY(bn_assignment_check(&w->assign, w->model, &host, &assignment));
     BN_TRY(choose_link(w, &w->ops));
+    BN_TRY(check_dump(w));
     bn_stage_config config = {
         .model = w->model,
         .span = assignment.span,
@@ -294,6 +303,7 @@ static bn_status load_stage(bn_worker *w)
         .pool = w->config.pool,
         .kernels = w->config.kernels,
         .wrap_device = w->config.wrap_device,
+        .dump_directory = w->assign.wants_dump ? w->config.dump_directory : NULL,
         .on_load = on_load,
         .on_progress = on_progress,
         .on_logits = on_logits,

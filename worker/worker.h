@@ -19,10 +19,11 @@ typedef struct bn_worker_config {
     bn_hello hello; /* as it was given to the control */
     bn_thread_pool *pool;
     const bn_kernels *kernels;
-    const char *model_path; /* NULL: the coordinator's Welcome names it */
-    bn_model *model;        /* open when model_path was given; the worker's from now on */
-    uint64_t memory_max;    /* 0: what the machine has */
-    bn_link_kind link;      /* AUTO, or the only kind allowed */
+    const char *model_path;     /* NULL: the coordinator's Welcome names it */
+    bn_model *model;            /* open when model_path was given; the worker's from now on */
+    const char *dump_directory; /* NULL: none is allowed */
+    uint64_t memory_max;        /* 0: what the machine has */
+    bn_link_kind link;          /* AUTO, or the only kind allowed */
     uint32_t port_min, port_max;
     const bn_cluster_key *key; /* NULL: none */
     bn_device *(*wrap_device)(bn_device *device);

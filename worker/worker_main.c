@@ -29,7 +29,7 @@
 #define EXIT_USAGE 2
 
 typedef struct settings {
-    const char *coordinator, *model, *cluster_key, *link_ports;
+    const char *coordinator, *model, *cluster_key, *link_ports, *dump;
     uint32_t threads, link, isa, join_timeout_s, rejoin_s, log_level;
     uint64_t memory;
     uint32_t port_min, port_max;
@@ -111,6 +111,13 @@ static const bn_option option_table[] = {
      .value_name = "ISA",
      .help = "instruction set; all give the same bits",
      .choices = bn_isa_names},
+    {.group = "Output",
+     .name = "dump",
+     .kind = BN_OPTION_STRING,
+     .target = &options.dump,
+     .value_name = "DIR",
+     .help = "lets 'bitnet-coordinator eval --dump' have this worker write the output of its "
+             "layers there, as layer_NNN.npy"},
     {.group = "Output",
      .name = "log-level",
      .kind = BN_OPTION_CHOICE,
@@ -290,6 +297,7 @@ static bn_status start(process *p)
         .kernels = p->kernels,
         .model_path = options.model,
         .model = p->model,
+        .dump_directory = options.dump,
         .memory_max = options.memory,
         .link = (bn_link_kind)options.link,
         .port_min = options.port_min,

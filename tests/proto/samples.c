@@ -113,6 +113,7 @@ static void sample_assign(uint64_t *state, bn_assign *assign)
     assign->next_rank = number(state, BN_WIRE_RANKS_MAX - 1);
     text(state, assign->previous_name, sizeof assign->previous_name);
     text(state, assign->next_name, sizeof assign->next_name);
+    assign->wants_dump = coin(state);
 }
 
 static void sample_stats(uint64_t *state, bn_stats *stats)

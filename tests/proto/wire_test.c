@@ -457,7 +457,10 @@ static void test_another_major_is_refused_naming_both(void **state)
         assert_int_equal(f->broken[0], 0x08); /* field 1 */
         assert_int_equal(f->broken[1], BN_PROTOCOL_MAJOR);
         f->broken[1] = BN_PROTOCOL_MAJOR + 1;
-        expect_trouble(f, f->n, "message of protocol 2.0, this side speaks 1.0");
+        char trouble[BN_TEXT_MAX];
+        snprintf(trouble, sizeof trouble, "message of protocol %d.%d, this side speaks %d.%d",
+                 BN_PROTOCOL_MAJOR + 1, BN_PROTOCOL_MINOR, BN_PROTOCOL_MAJOR, BN_PROTOCOL_MINOR);
+        expect_trouble(f, f->n, trouble);
     }
 }
 

@@ -93,6 +93,10 @@ static void test_impossible_ones_are_refused_by_field(void **unused)
         expect_refused(&assign, &host, BN_ERR_BAD_MESSAGE, cases[i].word);
     }
     bn_assign assign = right_assign();
+    assign.wants_dump = true;
+    assign.slots = 2;
+    expect_refused(&assign, &host, BN_ERR_BAD_MESSAGE, "slots of a dump");
+    assign = right_assign();
     assign.has_head = true;
     expect_refused(&assign, &host, BN_ERR_BAD_MESSAGE, "has_head");
     assign = right_assign();
