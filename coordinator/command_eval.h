@@ -1,5 +1,6 @@
-/* command_eval.h — the subcommand that scores given text instead of making some: logits at every
- * position, or the perplexity of a file. Exit codes as in command_run.h. */
+/* command_eval.h — the subcommand that looks at a model instead of talking with it: logits at every
+ * position (and each layer's output), perplexity, scores of continuations, questions with known
+ * answers. Exit codes as in command_run.h. */
 #ifndef BN_COORDINATOR_COMMAND_EVAL_H
 #define BN_COORDINATOR_COMMAND_EVAL_H
 

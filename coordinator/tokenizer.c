@@ -316,6 +316,16 @@ uint32_t bn_tokenizer_find(const bn_tokenizer *tokenizer, const char *text)
     return bn_vocab_find(tokenizer->vocab, text, strlen(text));
 }
 
+size_t bn_tokenizer_bytes(const bn_tokenizer *tokenizer, uint32_t id, bool is_start)
+{
+    size_t n = 0;
+    if (id >= bn_vocab_size(tokenizer->vocab)) return 0;
+    if (bn_vocab_kind_of(tokenizer->vocab, id) == BN_VOCAB_CONTROL) return 0;
+    const char *piece = bn_vocab_piece(tokenizer->vocab, id, &n);
+    bool has_prefix = is_start && tokenizer->spm != NULL && tokenizer->adds_space;
+    return has_prefix && n > 0 && piece[0] == ' ' ? n - 1 : n;
+}
+
 /* One call of _encode. */
 typedef struct encoding {
     const bn_tokenizer *tokenizer;

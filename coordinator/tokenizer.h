@@ -66,6 +66,10 @@ uint32_t bn_tokenizer_find(const bn_tokenizer *tokenizer, const char *text);
 BN_CHECKED bn_status bn_tokenizer_encode(const bn_tokenizer *tokenizer, const char *text, size_t n,
                                          bool parse_special, bool is_start, bn_token_list *ids);
 
+/* Bytes of text that the token stands for; none for a control token. `is_start`: it is the first of
+ * a text, whose leading space SPM has added. */
+size_t bn_tokenizer_bytes(const bn_tokenizer *tokenizer, uint32_t id, bool is_start);
+
 /* Streaming detokenisation: bytes come out as soon as they complete UTF-8 characters, never half
  * of one. */
 typedef struct bn_detokenizer {

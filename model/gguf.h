@@ -158,4 +158,8 @@ void bn_gguf_unmap(void *base, size_t length);
  * 4-KiB blocks. */
 BN_CHECKED bn_status bn_gguf_identity(const bn_gguf *file, bn_hash128 *identity_out);
 
+/* Names, types and values of the keys whose name begins with `prefix`, whatever their order. */
+BN_CHECKED bn_status bn_gguf_keys_hash(const bn_gguf *file, const char *prefix,
+                                       bn_hash128 *hash_out);
+
 #endif

@@ -8,6 +8,8 @@
 #include "common/log.h"
 #include "model/gguf_parse.h"
 
+#include <string.h>
+
 #define BLOCK_BYTES 4096u
 #define SAMPLE_BLOCKS 16u
 #define HEADER_CHUNK_BYTES (1u << 20)
@@ -68,4 +70,43 @@ bn_status bn_gguf_identity(const bn_gguf *file, bn_hash128 *identity_out)
     bn_free(buffer);
     bn_hash_destroy(hash);
     return status;
+}
+
+/* With its length in front, so that no two lists of texts look alike. */
+static void hash_text(const char *bytes, uint64_t n, bn_hash *hash)
+{
+    bn_hash_update(hash, &n, sizeof n);
+    bn_hash_update(hash, bytes, (size_t)n);
+}
+
+static void hash_key(const bn_gguf *file, const bn_gguf_key *key, bn_hash *hash)
+{
+    const uint32_t types[2] = {key->type, key->type == BN_GGUF_ARRAY ? key->element_type : 0};
+    const uint8_t *value = file->header + key->value_at;
+    hash_text(key->name, strlen(key->name), hash);
+    bn_hash_update(hash, types, sizeof types);
+    bn_hash_update(hash, &key->n, sizeof key->n);
+    if (key->type == BN_GGUF_STRING)
+        bn_hash_update(hash, value, (size_t)key->n);
+    else if (key->type != BN_GGUF_ARRAY)
+        bn_hash_update(hash, value, bn_gguf_parse_type_bytes(key->type));
+    else if (key->element_type != BN_GGUF_STRING)
+        bn_hash_update(hash, value, (size_t)key->n * bn_gguf_parse_type_bytes(key->element_type));
+    else
+        for (uint64_t i = 0; i < key->n; i++)
+            hash_text(key->strings[i].bytes, key->strings[i].n, hash);
+}
+
+bn_status bn_gguf_keys_hash(const bn_gguf *file, const char *prefix, bn_hash128 *hash_out)
+{
+    bn_hash *hash;
+    BN_TRY(bn_hash_create(&hash));
+    for (uint64_t i = 0; i < file->n_keys; i++) {
+        const bn_gguf_index *entry = &file->key_index[i]; /* in the order of the names */
+        if (strncmp(entry->name, prefix, strlen(prefix)) == 0)
+            hash_key(file, &file->keys[entry->at], hash);
+    }
+    *hash_out = bn_hash_digest(hash);
+    bn_hash_destroy(hash);
+    return BN_OK;
 }
