@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #define BN_TL_TILES_MAX 32u
+#define BN_TL_TILE_ROWS_MAX 4096u
 
 typedef struct bn_tl_tile {
     uint32_t n_rows, n_cols; /* of the matrix */

@@ -1,0 +1,16 @@
+/* trits_float.h — widening rows of F32, F16 and BF16, for the families of floats.
+ *
+ * Threads: any.
+ */
+#ifndef BN_MODEL_TRITS_FLOAT_H
+#define BN_MODEL_TRITS_FLOAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of an element; `type` is one of the float or master types. */
+uint32_t bn_trits_float_bytes(uint32_t type);
+
+void bn_trits_float_widen(uint32_t type, const uint8_t *in, size_t n, float *out);
+
+#endif
