@@ -52,7 +52,11 @@ static bool next_field(cursor *c, field *field_out)
     cursor start = *c;
     uint64_t tag, n = 0;
     *field_out = (field){0};
-    if (c->at == c->end || !next_varint(c, &tag)) return false;
+    if (c->at == c->end) return false;
+    if (!next_varint(c, &tag)) {
+        *c = start;
+        return false;
+    }
     field_out->number = (uint32_t)(tag >> 3);
     field_out->wire = tag & 7;
     switch (field_out->wire) {
