@@ -4,12 +4,13 @@
 #include <string.h>
 
 static const bn_arch archs[] = {
-    {"bitnet", BN_ROPE_NEOX, true, false, BN_ARCH_SILU},
-    {"bitnet-b1.58", BN_ROPE_NEOX, true, false, BN_ARCH_RELU2_OR_1BITLLM},
-    {"bitnet-25", BN_ROPE_NEOX, true, false, BN_ARCH_RELU2},
+    {"bitnet", BN_ROPE_NEOX, true, false, 0, BN_ARCH_SILU},
+    {"bitnet-b1.58", BN_ROPE_NEOX, true, false, 0, BN_ARCH_RELU2_OR_1BITLLM},
+    {"bitnet-25", BN_ROPE_NEOX, true, false, 0, BN_ARCH_RELU2},
     /* Its converter has reordered the rows of q and k, so pairs are adjacent. */
-    {"llama", BN_ROPE_NORM, false, false, BN_ARCH_SILU},
-    {"qwen3", BN_ROPE_NEOX, false, true, BN_ARCH_SILU},
+    {"llama", BN_ROPE_NORM, false, false, 0, BN_ARCH_SILU},
+    /* Trained without quantised activations; groups lose the least. */
+    {"qwen3", BN_ROPE_NEOX, false, true, 128, BN_ARCH_SILU},
 };
 
 /* bitnet_b1_58-large, -xl and -3B, which newer converters also call bitnet-b1.58. */

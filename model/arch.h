@@ -23,6 +23,7 @@ typedef struct bn_arch {
     bn_rope_kind rope_kind;
     bool has_sub_norms; /* attn_sub_norm and ffn_sub_norm in every layer */
     bool has_qk_norms;  /* attn_q_norm and attn_k_norm: of every head, before it is rotated */
+    uint32_t activation_group_cols; /* columns of a token quantised together; 0: the token */
     bn_arch_activation_rule activation_rule;
 } bn_arch;
 

@@ -278,6 +278,7 @@ bn_status bn_model_config_read(const bn_gguf *file, bn_activation_choice activat
     config.rope_kind = r.arch->rope_kind;
     config.has_sub_norms = r.arch->has_sub_norms;
     config.has_qk_norms = r.arch->has_qk_norms;
+    config.activation_group_cols = r.arch->activation_group_cols;
     need_u32(&r, "block_count", BN_LAYERS_MAX, &config.n_layers);
     need_u32(&r, "embedding_length", BN_HIDDEN_MAX, &config.hidden);
     need_u32(&r, "feed_forward_length", BN_FFN_MAX, &config.ffn);

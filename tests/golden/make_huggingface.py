@@ -52,9 +52,9 @@ def absmean(w):
 
 
 class Linear:
-    """Trits [rows][cols] with one scale, or with one per `group` columns (then f16)."""
+    """Trits [rows][cols] with one scale, or with one per row and `group` columns (then f16)."""
 
-    def __init__(self, rng, rows, cols, how, group=0):
+    def __init__(self, rng, rows, cols, how, group=0, is_cut_by_columns=False):
         self.group, self.how = group, how
         size = 1.0 / np.sqrt(0.6 * cols)
         if how == "master-f16" or how == "master-bf16":
@@ -64,6 +64,12 @@ class Linear:
             self.trits = trits.numpy().astype(np.int8)
             return
         self.trits = rng.choice(3, size=(rows, cols), p=[0.3, 0.4, 0.3]).astype(np.int8) - 1
+        if how == "shards":  # trained on two devices: a scale for each one's part
+            scales = size * rng.uniform(0.5, 1.5, 2)
+            self.group = cols // 2 if is_cut_by_columns else cols
+            self.scale = (np.tile(scales, (rows, 1)) if is_cut_by_columns else
+                          np.repeat(scales, rows // 2)[:, None]).astype(np.float16)
+            return
         if group:
             self.scale = (size * rng.uniform(0.5, 1.5, (rows, cols // group))).astype(np.float16)
             return
@@ -92,7 +98,12 @@ class Linear:
         trits = self.trits
         if n_heads:  # half-split rows of each head become interleaved pairs
             trits = trits.reshape(n_heads, 2, -1, cols).swapaxes(1, 2).reshape(rows, cols)
-        if self.group:
+        if self.how == "shards":
+            floats = self.floats().numpy()
+            if n_heads:
+                floats = floats.reshape(n_heads, 2, -1, cols).swapaxes(1, 2)
+            w.tensor(name + ".weight", [cols, rows], gguf.F16, floats.tobytes())
+        elif self.group:
             data = pack_q2_0(trits + 1, self.scale, self.group)
             w.tensor(name + ".weight", [cols, rows], Q2_0, data)
         else:
@@ -106,7 +117,8 @@ PARTS = (("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"),
 
 class Fixture:
     """`how`: the sense of the stored scale ("multiply", "divide"), "master-f16" or "master-bf16"
-    weights, or "float" (ternary times group scales)."""
+    weights, "float" (ternary times group scales) or "shards" (ternary times the scale of a
+    device's part: rows, but columns of attn_output and ffn_down)."""
 
     def __init__(self, seed, arch, how, hidden, ffn, heads, kv_heads, **options):
         self.seed, self.arch, self.how, self.hidden, self.ffn = seed, arch, how, hidden, ffn
@@ -137,8 +149,8 @@ class Fixture:
                   "ffn_sub_norm": self.ffn, "attn_q_norm": self.head_size,
                   "attn_k_norm": self.head_size}
         norm = lambda n: torch.tensor(1 + 0.25 * rng.standard_normal(n)).to(torch.bfloat16)
-        self.linears = [[Linear(rng, *size, self.how, self.group) for size in sizes]
-                        for _ in range(self.layers)]
+        self.linears = [[Linear(rng, *size, self.how, self.group, i in (3, 6))
+                         for i, size in enumerate(sizes)] for _ in range(self.layers)]
         self.layer_norms = [{g: norm(widths[g]) for g in self.norms.values()}
                             for _ in range(self.layers)]
         self.output_norm = norm(self.hidden)
@@ -212,7 +224,8 @@ class Fixture:
         w.key("general.architecture", gguf.STRING, a)
         w.key("general.type", gguf.STRING, "model")
         w.key("general.name", gguf.STRING, "random ternary test model")
-        w.key("general.file_type", gguf.U32, 41 if self.group else gguf.FILE_TYPE_I2_S)
+        file_type = 41 if self.group else 1 if self.how == "shards" else gguf.FILE_TYPE_I2_S
+        w.key("general.file_type", gguf.U32, file_type)
         w.key("general.quantization_version", gguf.U32, 2)
         for name, value in (("vocab_size", self.vocab), ("context_length", self.context),
                             ("embedding_length", self.hidden), ("block_count", self.layers),
@@ -433,6 +446,10 @@ FIXTURES = {
     "falcon-e": Fixture(39, "llama", "multiply", 256, 384, 2, 1, norms=PLAIN, tied=False, layers=1,
                         base=1000042.0, eps=1e-6, context=8192, pre="falcon_e",
                         config=quantized("LlamaForCausalLM", "llama", "autobitlinear")),
+    "trilm": Fixture(42, "llama", "shards", 128, 128, 2, 2, norms=PLAIN, tied=False, layers=1,
+                     base=10000.0, context=2048, pre="olmo",
+                     config={"architectures": ["LlamaForCausalLM"], "model_type": "llama",
+                             "torch_dtype": "float16"}),
     "bonsai": Fixture(40, "qwen3", "float", 256, 384, 2, 1, norms=QK_NORMS, group=128, layers=1,
                       base=1e6, eps=1e-6, context=256, yarn=(4.0, 64), pre="qwen2", regex=QWEN_2,
                       config=QWEN_3,

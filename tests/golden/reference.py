@@ -124,6 +124,15 @@ def quantize(x):
     return np.clip(np.rint(x * s), -128, 127).astype(np.int64), float(s)
 
 
+def quantize_groups(x, group):
+    """Every `group` columns for themselves; the codes divided by the scale of their group."""
+    out = np.empty(len(x))
+    for begin in range(0, len(x), group):
+        q, s = quantize(x[begin:begin + group])
+        out[begin:begin + group] = q / s
+    return out, 1.0
+
+
 def activations_q8_0(x):
     blocks = x.astype(np.float32).reshape(-1, 32)
     d = np.abs(blocks).max(axis=1) / np.float32(127)
@@ -229,7 +238,11 @@ class Model:
             trits, scale, post = layer[name]
             return (trits @ q8[0]) / q8[1] * scale * post
 
-        h = quantize(self.norm(x, layer["attn_norm"]))
+        quantized = quantize
+        if self.arch == "qwen3":
+            def quantized(h):
+                return quantize_groups(h, 128)
+        h = quantized(self.norm(x, layer["attn_norm"]))
         q, k, v = (linear(n, h).reshape(-1, self.head_size)
                    for n in ("attn_q", "attn_k", "attn_v"))
         q, k = self.norm(q, layer["attn_q_norm"]), self.norm(k, layer["attn_k_norm"])
@@ -237,11 +250,11 @@ class Model:
         layer["k"].append(f16(k))
         layer["v"].append(f16(v))
         o = self.attend(layer, f16(q) if self.bitnet_cpp else q)
-        x = x + linear("attn_output", quantize(self.norm(o, layer["attn_sub_norm"])))
-        h = quantize(self.norm(x, layer["ffn_norm"]))
+        x = x + linear("attn_output", quantized(self.norm(o, layer["attn_sub_norm"])))
+        h = quantized(self.norm(x, layer["ffn_norm"]))
         gate, up = linear("ffn_gate", h), linear("ffn_up", h)
         act = gate / (1 + np.exp(-gate)) if self.act == "silu" else np.maximum(gate, 0) ** 2
-        return x + linear("ffn_down", quantize(self.norm(act * up, layer["ffn_sub_norm"])))
+        return x + linear("ffn_down", quantized(self.norm(act * up, layer["ffn_sub_norm"])))
 
     def step(self, token, position):
         x = self.embedding[token]

@@ -297,6 +297,7 @@ static void test_norms_of_q_and_k_are_facts(void **state)
     assert_true(model->config.has_qk_norms);
     assert_false(model->config.has_sub_norms);
     assert_int_equal(model->config.rope_kind, BN_ROPE_NEOX);
+    assert_int_equal(model->config.activation_group_cols, 128);
     assert_int_equal(model->config.activation, BN_ACTIVATION_SILU);
     assert_string_equal(model->layers[1].attn_k_norm->name, "blk.1.attn_k_norm.weight");
     bn_model_close(model);

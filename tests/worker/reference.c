@@ -276,6 +276,7 @@ static void read_config(bn_reference *r)
     r->shape.kv = r->kv_heads * r->head_size;
     r->eps = key_f32(r, arch, "attention.layer_norm_rms_epsilon");
     r->is_neox = strcmp(arch, "llama") != 0;
+    r->activation_group_cols = strcmp(arch, "qwen3") == 0 ? 128 : 0;
     r->is_relu2 = strcmp(arch, "bitnet-b1.58") == 0 || strcmp(arch, "bitnet-25") == 0;
     (void)snprintf(key, sizeof key, "%s.hidden_act", arch);
     if (bn_gguf_get_string(r->file, key, &text, &status))
