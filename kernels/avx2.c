@@ -213,4 +213,6 @@ const bn_kernels bn_kernels_avx2 = {
     .attention_merge = bn_avx2_attention_merge,
     .dense_row = bn_avx2_dense_row,
     .dense_matmul = bn_avx2_dense_matmul,
+    .dense_gather = bn_avx2_dense_gather,
+    .screen_matmul = bn_avx2_screen_matmul,
 };

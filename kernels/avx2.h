@@ -21,4 +21,11 @@ void bn_avx2_dense_row(const bn_dense *w, uint32_t row, float *out);
 void bn_avx2_dense_matmul(const bn_dense *w, uint32_t row_begin, uint32_t row_end, const float *x,
                           size_t x_stride, uint32_t n_tokens, float *y, size_t y_stride);
 
+void bn_avx2_dense_gather(const bn_dense *w, const uint32_t *rows, uint32_t n_rows, const float *x,
+                          float *y);
+
+void bn_avx2_screen_matmul(const bn_screen *w, uint32_t group_begin, uint32_t group_end,
+                           const bn_screen_tokens *x, float *lower, size_t lower_stride,
+                           float *upper, size_t upper_stride);
+
 #endif

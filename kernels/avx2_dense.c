@@ -138,17 +138,13 @@ INLINE void add_tail(lanes_16 *acc, lanes_16 weights, const float *x, uint32_t n
         acc->high = fmadd_first(weights.high, load_first(x + 8, n - 8), acc->high, (int)n - 8);
 }
 
-/* 4/n rows × n tokens into sums[t·stride + r], low + high lanes added. Rows from row_end on repeat
- * the last one, so that nothing is read past it. */
-INLINE void dense_tile(bn_dense_type type, int n, const bn_dense *w, uint32_t row, uint32_t row_end,
-                       const float *x, size_t x_stride, __m256 *sums, int stride)
+/* 4/n rows × n tokens into sums[t·stride + r], low + high lanes added. next[r] is fetched ahead;
+ * NULL: the rows that follow. */
+INLINE void dense_tile(bn_dense_type type, int n, const bn_dense *w, const uint8_t *const *rows,
+                       const uint8_t *const *next, const float *x, size_t x_stride, __m256 *sums,
+                       int stride)
 {
     const int n_rows = 4 / n;
-    const uint8_t *rows[4];
-    for (uint32_t r = 0; r < (uint32_t)n_rows; r++) {
-        uint32_t index = row + r < row_end ? row + r : row_end - 1;
-        rows[r] = (const uint8_t *)w->rows + index * w->row_bytes;
-    }
     lanes_16 acc[4];
     UNROLL
     for (int i = 0; i < 4; i++)
@@ -163,7 +159,9 @@ INLINE void dense_tile(bn_dense_type type, int n, const bn_dense *w, uint32_t ro
             UNROLL
             for (int r = 0; r < n_rows; r++) {
                 if (u % 4 == 0)
-                    _mm_prefetch((const char *)rows[r] + ahead + at + 16 * u, _MM_HINT_T0);
+                    _mm_prefetch((const char *)(next != NULL ? next[r] : rows[r] + ahead) + at +
+                                     16 * u,
+                                 _MM_HINT_T0);
                 lanes_16 weights = widen_16(type, rows[r] + at, u);
                 UNROLL
                 for (int t = 0; t < n; t++) {
@@ -196,10 +194,15 @@ INLINE void dense_eight(bn_dense_type type, int n, const bn_dense *w, uint32_t r
                         size_t y_stride)
 {
     const uint32_t n_rows = 8 / (uint32_t)n, in_tile = n_rows / 2;
-    uint32_t second = row + in_tile < row_end ? row + in_tile : row_end - 1;
+    const uint8_t *rows[8];
     __m256 sums[8];
-    dense_tile(type, n, w, row, row_end, x, x_stride, sums, (int)n_rows);
-    dense_tile(type, n, w, second, row_end, x, x_stride, sums + in_tile, (int)n_rows);
+    for (uint32_t r = 0; r < n_rows; r++) {
+        /* From row_end on the last one again, so that nothing is read past it. */
+        uint32_t index = row + r < row_end ? row + r : row_end - 1;
+        rows[r] = (const uint8_t *)w->rows + index * w->row_bytes;
+    }
+    dense_tile(type, n, w, rows, NULL, x, x_stride, sums, (int)n_rows);
+    dense_tile(type, n, w, rows + in_tile, NULL, x, x_stride, sums + in_tile, (int)n_rows);
     float dots[8];
     _mm256_storeu_ps(dots, reduce_8(sums));
     uint32_t n_stored = row_end - row < n_rows ? row_end - row : n_rows;
@@ -247,5 +250,41 @@ void bn_avx2_dense_matmul(const bn_dense *w, uint32_t row_begin, uint32_t row_en
         DENSE_CASE(BN_DENSE_BF16);
         DENSE_CASE(BN_DENSE_Q8_0);
         DENSE_CASE(BN_DENSE_Q6_K);
+    }
+}
+
+INLINE void gather_rows(bn_dense_type type, const bn_dense *w, const uint32_t *rows,
+                        uint32_t n_rows, const float *x, float *y)
+{
+    for (uint32_t i = 0; i < n_rows; i += 4) {
+        const uint8_t *now[4], *next[4];
+        __m256 sums[8];
+        for (uint32_t r = 0; r < 4; r++) {
+            uint32_t at = i + r < n_rows ? i + r : n_rows - 1;
+            uint32_t after = i + r + 4 < n_rows ? i + r + 4 : at;
+            now[r] = (const uint8_t *)w->rows + rows[at] * w->row_bytes;
+            next[r] = (const uint8_t *)w->rows + rows[after] * w->row_bytes;
+            sums[4 + r] = _mm256_setzero_ps();
+        }
+        dense_tile(type, 1, w, now, next, x, 0, sums, 4);
+        float dots[8];
+        _mm256_storeu_ps(dots, reduce_8(sums));
+        for (uint32_t r = 0; r < 4 && i + r < n_rows; r++)
+            y[rows[i + r]] = dots[r];
+    }
+}
+
+#define GATHER_CASE(type)                                                                          \
+    case type: gather_rows(type, w, rows, n_rows, x, y); break
+
+void bn_avx2_dense_gather(const bn_dense *w, const uint32_t *rows, uint32_t n_rows, const float *x,
+                          float *y)
+{
+    switch (w->type) {
+        GATHER_CASE(BN_DENSE_F32);
+        GATHER_CASE(BN_DENSE_F16);
+        GATHER_CASE(BN_DENSE_BF16);
+        GATHER_CASE(BN_DENSE_Q8_0);
+        GATHER_CASE(BN_DENSE_Q6_K);
     }
 }

@@ -199,4 +199,6 @@ const bn_kernels bn_kernels_avx512 = {
     .attention_merge = bn_avx512_attention_merge,
     .dense_row = bn_avx512_dense_row,
     .dense_matmul = bn_avx512_dense_matmul,
+    .dense_gather = bn_avx512_dense_gather,
+    .screen_matmul = bn_avx512_screen_matmul,
 };

@@ -140,16 +140,12 @@ void bn_avx512_dense_row(const bn_dense *w, uint32_t row, float *out)
 #define TOKENS 4 /* of a tile, at most */
 #define BATCH 16 /* rows whose weights are read once for all tokens */
 
-/* The accumulators of 4 rows × n tokens, into sums[t·stride + r]. Rows from row_end on repeat the
- * last one, so that nothing is read past it. */
-INLINE void dense_tile(bn_dense_type type, int n, const bn_dense *w, uint32_t row, uint32_t row_end,
-                       const float *x, size_t x_stride, __m512 *sums, size_t stride)
+/* The accumulators of 4 rows × n tokens, into sums[t·stride + r]. next[r] is fetched ahead; NULL:
+ * the four rows that follow. */
+INLINE void dense_tile(bn_dense_type type, int n, const bn_dense *w, const uint8_t *const *rows,
+                       const uint8_t *const *next, const float *x, size_t x_stride, __m512 *sums,
+                       size_t stride)
 {
-    const uint8_t *rows[ROWS];
-    for (uint32_t r = 0; r < ROWS; r++) {
-        uint32_t index = row + r < row_end ? row + r : row_end - 1;
-        rows[r] = (const uint8_t *)w->rows + index * w->row_bytes;
-    }
     __m512 acc[TOKENS][ROWS];
     UNROLL
     for (int t = 0; t < n; t++) {
@@ -171,7 +167,9 @@ INLINE void dense_tile(bn_dense_type type, int n, const bn_dense *w, uint32_t ro
             UNROLL
             for (int r = 0; r < ROWS; r++) {
                 if (u % 4 == 0)
-                    _mm_prefetch((const char *)rows[r] + ahead + at + 16 * u, _MM_HINT_T0);
+                    _mm_prefetch((const char *)(next != NULL ? next[r] : rows[r] + ahead) + at +
+                                     16 * u,
+                                 _MM_HINT_T0);
                 __m512 weights = widen_16(type, rows[r] + at, u);
                 UNROLL
                 for (int t = 0; t < n; t++)
@@ -206,9 +204,15 @@ INLINE void dense_sixteen(bn_dense_type type, int n, const bn_dense *w, uint32_t
 {
     const uint32_t n_rows = 16 / (uint32_t)n;
     __m512 sums[16];
-    for (uint32_t r = 0; r < n_rows; r += ROWS)
-        dense_tile(type, n, w, row + r < row_end ? row + r : row_end - 1, row_end, x, x_stride,
-                   sums + r, n_rows);
+    for (uint32_t r = 0; r < n_rows; r += ROWS) {
+        /* From row_end on the last one again, so that nothing is read past it. */
+        const uint8_t *rows[ROWS];
+        for (uint32_t i = 0; i < ROWS; i++) {
+            uint32_t index = row + r + i < row_end ? row + r + i : row_end - 1;
+            rows[i] = (const uint8_t *)w->rows + index * w->row_bytes;
+        }
+        dense_tile(type, n, w, rows, NULL, x, x_stride, sums + r, n_rows);
+    }
     float dots[16];
     _mm512_storeu_ps(dots, reduce_16(sums));
     uint32_t n_stored = row_end - row < n_rows ? row_end - row : n_rows;
@@ -256,5 +260,38 @@ void bn_avx512_dense_matmul(const bn_dense *w, uint32_t row_begin, uint32_t row_
         DENSE_CASE(BN_DENSE_BF16);
         DENSE_CASE(BN_DENSE_Q8_0);
         DENSE_CASE(BN_DENSE_Q6_K);
+    }
+}
+
+INLINE void gather_rows(bn_dense_type type, const bn_dense *w, const uint32_t *rows,
+                        uint32_t n_rows, const float *x, float *y)
+{
+    for (uint32_t i = 0; i < n_rows; i += ROWS) {
+        const uint8_t *now[ROWS], *next[ROWS];
+        __m512 sums[ROWS];
+        for (uint32_t r = 0; r < ROWS; r++) {
+            uint32_t at = i + r < n_rows ? i + r : n_rows - 1;
+            uint32_t after = i + r + ROWS < n_rows ? i + r + ROWS : at;
+            now[r] = (const uint8_t *)w->rows + rows[at] * w->row_bytes;
+            next[r] = (const uint8_t *)w->rows + rows[after] * w->row_bytes;
+        }
+        dense_tile(type, 1, w, now, next, x, 0, sums, ROWS);
+        for (uint32_t r = 0; r < ROWS && i + r < n_rows; r++)
+            y[rows[i + r]] = reduce_lanes(sums[r]);
+    }
+}
+
+#define GATHER_CASE(type)                                                                          \
+    case type: gather_rows(type, w, rows, n_rows, x, y); break
+
+void bn_avx512_dense_gather(const bn_dense *w, const uint32_t *rows, uint32_t n_rows,
+                            const float *x, float *y)
+{
+    switch (w->type) {
+        GATHER_CASE(BN_DENSE_F32);
+        GATHER_CASE(BN_DENSE_F16);
+        GATHER_CASE(BN_DENSE_BF16);
+        GATHER_CASE(BN_DENSE_Q8_0);
+        GATHER_CASE(BN_DENSE_Q6_K);
     }
 }

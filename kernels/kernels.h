@@ -44,6 +44,34 @@ typedef struct bn_dense {
     size_t row_bytes;
 } bn_dense;
 
+#define BN_SCREEN_GROUP_ROWS 16
+#define BN_SCREEN_TOKENS_MAX 8
+#define BN_SCREEN_FLOOR 0x1p-100f /* added to every bound: more than what underflow can lose */
+
+/* A dense matrix as rows of int8, to tell which rows may be among the best (kernels/screen.h).
+ * Rows in groups of 16, columns in fours: a block is 64 bytes, byte 4·r + b is column b of row r,
+ * q + 128. Blocks of a group follow each other along the columns, padded to a multiple of 16;
+ * groups follow each other. Padding holds q = 0 and zeros in the three vectors, which have an
+ * element for each of the padded rows. */
+typedef struct bn_screen {
+    const uint8_t *blocks; /* 64-byte aligned */
+    const float *scale;    /* d: the row is about d·q */
+    const float *error;    /* E: more than the length of what is missing; infinite: unknown */
+    const float *norm;     /* N: at least the length of d·q */
+    uint32_t n_rows, n_cols;
+} bn_screen;
+
+/* Tokens as integers p of 15 bits, in two signed bytes: p = 128·high + low. Columns in fours:
+ * the 8 bytes at (c/4·n_tokens + t)·8 are four high and four low bytes of token t. */
+typedef struct bn_screen_tokens {
+    int8_t *panel;
+    float step[BN_SCREEN_TOKENS_MAX];      /* s: the token is about s·p */
+    float length[BN_SCREEN_TOKENS_MAX];    /* X: at least the length of the token, above 0 */
+    float rest[BN_SCREEN_TOKENS_MAX];      /* D: at least the length of the token − s·p */
+    uint32_t offset[BN_SCREEN_TOKENS_MAX]; /* 128·Σp modulo 2^32 */
+    uint32_t n_tokens, n_cols;
+} bn_screen_tokens;
+
 /* Keys and values of one sequence and one key/value head, in F16:
  * position p, element d of K is pages[p / 64][k_offset + (p % 64)·head_size + d]. */
 typedef struct bn_kv_view {
@@ -110,6 +138,18 @@ typedef struct bn_kernels {
     /* y[t·y_stride + r] = DOT16(W[r], x[t·x_stride …]) for r in [row_begin, row_end). */
     void (*dense_matmul)(const bn_dense *w, uint32_t row_begin, uint32_t row_end, const float *x,
                          size_t x_stride, uint32_t n_tokens, float *y, size_t y_stride);
+
+    /* y[r] = DOT16(W[r], x) for each r of rows[n_rows]. */
+    void (*dense_gather)(const bn_dense *w, const uint32_t *rows, uint32_t n_rows, const float *x,
+                         float *y);
+
+    /* For every token and the rows of the groups [group_begin, group_end): approx =
+     * (float)Σq·p · (d·s) and bound = fma(E, X, fma(N, D, BN_SCREEN_FLOOR));
+     * lower[t·lower_stride + r] = approx − bound, upper[t·upper_stride + group] = the largest
+     * approx + bound of the group, padding included. */
+    void (*screen_matmul)(const bn_screen *w, uint32_t group_begin, uint32_t group_end,
+                          const bn_screen_tokens *x, float *lower, size_t lower_stride,
+                          float *upper, size_t upper_stride);
 } bn_kernels;
 
 typedef enum bn_isa { BN_ISA_AUTO, BN_ISA_SCALAR, BN_ISA_AVX2, BN_ISA_AVX512, BN_ISA_COUNT } bn_isa;

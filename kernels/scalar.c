@@ -5,6 +5,7 @@
  */
 #include "common/status.h"
 #include "kernels/math.h"
+#include "kernels/screen.h"
 #include "kernels/tables.h"
 
 #include <math.h>
@@ -366,6 +367,54 @@ static void dense_matmul_scalar(const bn_dense *w, uint32_t row_begin, uint32_t 
             y[t * y_stride + r] = dense_dot(w, r, x + t * x_stride);
 }
 
+static void dense_gather_scalar(const bn_dense *w, const uint32_t *rows, uint32_t n_rows,
+                                const float *x, float *y)
+{
+    for (uint32_t i = 0; i < n_rows; i++) {
+        BN_ASSERT(rows[i] < w->n_rows);
+        y[rows[i]] = dense_dot(w, rows[i], x);
+    }
+}
+
+/* Modulo 2^32, which is exact: the sum itself stays below 2^31 (bn_screen_quantize sees to it). */
+static int32_t screen_dot(const bn_screen *w, uint32_t row, const bn_screen_tokens *x, uint32_t t)
+{
+    const uint8_t *block = w->blocks +
+                           bn_screen_group_bytes(w->n_cols) * (row / BN_SCREEN_GROUP_ROWS) +
+                           4 * (row % BN_SCREEN_GROUP_ROWS);
+    uint32_t high = 0, low = 0;
+    for (uint32_t c = 0; c < w->n_cols; c += 4) {
+        const int8_t *p = x->panel + ((size_t)(c / 4) * x->n_tokens + t) * 8;
+        for (uint32_t b = 0; b < 4; b++) {
+            high += (uint32_t)(block[b] * p[b]);
+            low += (uint32_t)(block[b] * p[4 + b]);
+        }
+        block += 64;
+    }
+    return (int32_t)(128 * high + low - x->offset[t]);
+}
+
+static void screen_matmul_scalar(const bn_screen *w, uint32_t group_begin, uint32_t group_end,
+                                 const bn_screen_tokens *x, float *lower, size_t lower_stride,
+                                 float *upper, size_t upper_stride)
+{
+    BN_ASSERT(w->n_cols == x->n_cols && x->n_tokens <= BN_SCREEN_TOKENS_MAX);
+    for (uint32_t t = 0; t < x->n_tokens; t++) {
+        for (uint32_t group = group_begin; group < group_end; group++) {
+            float max = -INFINITY;
+            for (uint32_t i = 0; i < BN_SCREEN_GROUP_ROWS; i++) {
+                uint32_t row = group * BN_SCREEN_GROUP_ROWS + i;
+                float approx = (float)screen_dot(w, row, x, t) * (w->scale[row] * x->step[t]);
+                float bound = fmaf(w->norm[row], x->rest[t], BN_SCREEN_FLOOR);
+                bound = fmaf(w->error[row], x->length[t], bound);
+                if (row < w->n_rows) lower[t * lower_stride + row] = approx - bound;
+                max = approx + bound > max ? approx + bound : max;
+            }
+            upper[t * upper_stride + group] = max;
+        }
+    }
+}
+
 const bn_kernels bn_kernels_scalar = {
     .name = "scalar",
     .quantize = quantize_scalar,
@@ -380,4 +429,6 @@ const bn_kernels bn_kernels_scalar = {
     .attention_merge = attention_merge_scalar,
     .dense_row = dense_row_scalar,
     .dense_matmul = dense_matmul_scalar,
+    .dense_gather = dense_gather_scalar,
+    .screen_matmul = screen_matmul_scalar,
 };

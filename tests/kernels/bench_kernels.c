@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/status.h"
+#include "kernels/screen.h"
 #include "kernels/tables.h"
 #include "tests/kernels/random.h"
 
@@ -30,6 +31,9 @@ typedef struct job {
     bn_dense dense;
     bn_q8 q8;
     float *x, *y, *scales;         /* of all matrices */
+    bn_screen screen;
+    bn_screen_tokens screen_tokens;
+    float *upper;
     uint32_t n_tokens, n_matrices; /* a cold job takes the next matrix every time */
     size_t matrix_bytes, scale_bytes;
     uint32_t n_passes;
@@ -287,6 +291,51 @@ static void bench_dense(const bn_kernels *k, const bounds *limit, bn_dense_type 
     }
 }
 
+static void run_screen(const job *work, uint32_t index, uint32_t n)
+{
+    const bn_screen *w = &work->screen;
+    uint32_t groups = bn_screen_groups(w->n_rows);
+    work->k->screen_matmul(w, groups * index / n, groups * (index + 1) / n, &work->screen_tokens,
+                           work->y, w->n_rows, work->upper, groups);
+}
+
+static void bench_screen(const bn_kernels *k, const bounds *limit, uint32_t n_tokens)
+{
+    job work = {.run = run_screen, .k = k};
+    const uint32_t n_rows = 128256, n_cols = 2560;
+    const float *vector = (const float *)(const void *)map_huge(bn_screen_vector_bytes(n_rows));
+    work.screen = (bn_screen){memory, vector, vector, vector, n_rows, n_cols};
+    work.screen_tokens = (bn_screen_tokens){
+        .panel = (int8_t *)map_huge(bn_screen_panel_bytes(n_cols, n_tokens)),
+        .n_tokens = n_tokens,
+        .n_cols = n_cols,
+    };
+    work.y = (float *)(void *)map_huge((size_t)n_tokens * n_rows * sizeof(float));
+    work.upper =
+        (float *)(void *)map_huge((size_t)n_tokens * bn_screen_groups(n_rows) * sizeof(float));
+    for (uint32_t n = 1; n <= THREADS_MAX; n++) {
+        double bytes = (double)bn_screen_blocks_bytes(n_rows, n_cols) / measure(&work, n);
+        printf("%-7s screen    tokens %u cold %u thr: %6.1f GB/s %3.0f %%\n", k->name, n_tokens, n,
+               bytes * 1e-9, 100.0 * bytes / limit->bytes_per_s[n - 1]);
+    }
+}
+
+static void bench_screen_pack(const bn_kernels *k)
+{
+    const uint32_t n_rows = 16384, n_cols = 2560, groups = bn_screen_groups(n_rows);
+    bn_dense w = {memory, BN_DENSE_F16, n_rows, n_cols, (size_t)n_cols * 2};
+    float *vectors = (float *)(void *)map_huge(3 * bn_screen_vector_bytes(n_rows));
+    bn_screen_parts parts = {map_huge(bn_screen_blocks_bytes(n_rows, n_cols)), vectors,
+                             vectors + groups * 16, vectors + groups * 32};
+    float *scratch = (float *)(void *)map_huge((size_t)BN_SCREEN_SCRATCH * n_cols * sizeof(float));
+    bn_screen_pack(k, &w, 0, groups, scratch, &parts);
+    uint64_t begin = bn_clock_ns();
+    bn_screen_pack(k, &w, 0, groups, scratch, &parts);
+    double seconds = (double)(bn_clock_ns() - begin) * 1e-9;
+    printf("%-7s screen_pack F16: %.2f GB/s of rows, one thread\n", k->name,
+           (double)n_rows * n_cols * 2e-9 / seconds);
+}
+
 static void bench_attention(const bn_kernels *k)
 {
     enum { HEADS = 4, SIZE = 128, CHUNKS = 64, ROUNDS = 20 };
@@ -363,6 +412,9 @@ bool bench_table(const bn_kernels *k)
     bench_dense(k, &limit, BN_DENSE_Q8_0, 2720, 1);
     bench_dense(k, &limit, BN_DENSE_Q6_K, 2100, 1);
     bench_dense(k, &limit, BN_DENSE_F16, 5120, 4);
+    for (uint32_t n = 1; n <= BN_SCREEN_TOKENS_MAX; n++)
+        bench_screen(k, &limit, n);
+    bench_screen_pack(k);
     bench_attention(k);
     bench_rows(k);
     return true;
