@@ -39,6 +39,9 @@ static bn_json *worker_json(const bn_member *member)
     bn_json_set_u64(json, "compute_ns", stats->compute_ns);
     bn_json_set_u64(json, "wait_ns", stats->wait_ns);
     bn_json_set_u64(json, "head_ns", stats->head_ns);
+    bn_json_set_u64(json, "head_whole", stats->head_whole);
+    bn_json_set_u64(json, "head_screened", stats->head_screened);
+    bn_json_set_u64(json, "head_survivors", stats->head_survivors);
     bn_json_set_u64(json, "resident_bytes", stats->resident_bytes);
     bn_json_set_u64(json, "resident_peak_bytes", stats->resident_peak_bytes);
     bn_json_set_u64(json, "kv_pages_used", stats->kv_pages_used);
@@ -94,5 +97,12 @@ void bn_stats_file_print(const bn_cluster *cluster, const bn_scheduler_counts *c
         fprintf(stream, "%s: %s, %u thread%s, busy %.0f %%, resident %s, sent %s over %s\n",
                 formation->names[i], stats->isa, stats->threads, stats->threads == 1 ? "" : "s",
                 share, resident, sent, stats->link);
+        if (stats->head_screened > 0)
+            fprintf(stream,
+                    "%s: head screened for %" PRIu64 " of %" PRIu64
+                    " positions, %.0f rows computed for each\n",
+                    formation->names[i], stats->head_screened,
+                    stats->head_screened + stats->head_whole,
+                    (double)stats->head_survivors / (double)stats->head_screened);
     }
 }

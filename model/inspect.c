@@ -195,6 +195,14 @@ static void print_model(const bn_model *model, FILE *stream)
             "per token     %s read in decoding: %s of layers, %s of norm and head; %" PRIu64
             " ternary multiply-adds\n",
             total, layers, head, macs);
+    if (bn_model_head_screen_bytes(model) > 0) {
+        bn_progress_bytes_text(bn_model_head_screen_bytes(model), head);
+        bn_progress_bytes_text(layer_bytes + bn_model_head_screen_bytes(model), total);
+        fprintf(stream,
+                "              %s when the head is screened: %s of int8 rows, and the few rows "
+                "that survive\n",
+                total, head);
+    }
 }
 
 static void print_tensors(const bn_gguf *file, FILE *stream)

@@ -53,6 +53,7 @@ static bn_json *model_json(const bn_model *model)
     bn_json_set_text(json, "head_type", bn_tensor_type_name(model->output->type));
     bn_json_set_u64(json, "layer_bytes_per_token", layer_bytes);
     bn_json_set_u64(json, "head_bytes_per_token", bn_model_head_walk_bytes(model));
+    bn_json_set_u64(json, "head_screen_bytes_per_token", bn_model_head_screen_bytes(model));
     bn_json_set_u64(json, "bytes_per_token", layer_bytes + bn_model_head_walk_bytes(model));
     bn_json_set_u64(json, "ternary_macs_per_token", macs);
     return json;

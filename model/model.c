@@ -337,7 +337,12 @@ uint64_t bn_model_layer_walk_bytes(const bn_model *model, uint32_t layer)
 
 uint64_t bn_model_head_walk_bytes(const bn_model *model)
 {
-    return bn_stage_bytes_head(model);
+    return bn_stage_bytes_head_rows(model);
+}
+
+uint64_t bn_model_head_screen_bytes(const bn_model *model)
+{
+    return bn_stage_bytes_screen(model);
 }
 
 static uint64_t macs_of(const bn_gguf_tensor *weight)

@@ -133,4 +133,8 @@ uint64_t bn_model_head_macs(const bn_model *model);
 uint64_t bn_model_layer_walk_bytes(const bn_model *model, uint32_t layer);
 uint64_t bn_model_head_walk_bytes(const bn_model *model);
 
+/* Bytes that the screened head walks instead, before it reads the rows that survive; 0: there is
+ * no screen. */
+uint64_t bn_model_head_screen_bytes(const bn_model *model);
+
 #endif

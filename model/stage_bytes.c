@@ -3,6 +3,8 @@
 #include "model/stage_bytes.h"
 
 #include "common/arena.h"
+#include "kernels/screen.h"
+#include "model/tensor_type.h"
 
 static uint64_t rounded(uint64_t bytes)
 {
@@ -39,9 +41,28 @@ uint64_t bn_stage_bytes_layer(const bn_model *model, uint32_t layer_index)
            bn_stage_bytes_linear(layer->ffn_down.weight);
 }
 
-uint64_t bn_stage_bytes_head(const bn_model *model)
+static bool has_screen(const bn_model *model)
+{
+    uint32_t type = model->output->type;
+    return type == BN_TENSOR_F32 || type == BN_TENSOR_F16 || type == BN_TENSOR_BF16;
+}
+
+uint64_t bn_stage_bytes_screen(const bn_model *model)
+{
+    uint32_t n_cols = (uint32_t)model->output->dims[0], n_rows = (uint32_t)model->output->dims[1];
+    if (!has_screen(model)) return 0;
+    return rounded(bn_screen_blocks_bytes(n_rows, n_cols)) +
+           3 * rounded(bn_screen_vector_bytes(n_rows));
+}
+
+uint64_t bn_stage_bytes_head_rows(const bn_model *model)
 {
     return norm_bytes(model->output_norm) + rounded(model->output->n_bytes);
+}
+
+uint64_t bn_stage_bytes_head(const bn_model *model)
+{
+    return bn_stage_bytes_head_rows(model) + bn_stage_bytes_screen(model);
 }
 
 uint64_t bn_stage_bytes_weights(const bn_model *model, bn_stage_span span)
@@ -134,14 +155,24 @@ static uint64_t thread_bytes(const bn_model_config *c, const bn_stage_limits *li
            rounded((n_cells + 1) * sizeof(uint32_t)) + limits->threads * panel;
 }
 
-static uint64_t head_buffer_bytes(const bn_model_config *c, const bn_stage_limits *limits)
+/* Of the screened head: panels, upper bounds of groups, survivors. */
+static uint64_t screen_buffer_bytes(const bn_model_config *c, uint64_t n_rows, uint64_t n_lists)
 {
+    return rounded(bn_screen_panel_bytes(c->hidden, (uint32_t)n_rows)) +
+           rounded(n_rows * bn_screen_groups(c->vocab) * sizeof(float)) +
+           rounded(n_rows * c->vocab * sizeof(uint32_t)) + rounded(n_lists * sizeof(uint32_t));
+}
+
+static uint64_t head_buffer_bytes(const bn_model *model, const bn_stage_limits *limits)
+{
+    const bn_model_config *c = &model->config;
     uint64_t n_lists = (uint64_t)BN_STAGE_LOGITS_TOKENS * limits->threads;
     uint64_t n_rows = BN_STAGE_LOGITS_TOKENS;
     return rounded(n_rows * c->hidden * sizeof(float)) +
            rounded(n_rows * c->vocab * sizeof(float)) +
            rounded(n_lists * BN_STAGE_CANDIDATES_MAX * (sizeof(uint32_t) + sizeof(float))) +
            rounded(n_lists * sizeof(uint32_t)) +
+           (has_screen(model) ? screen_buffer_bytes(c, n_rows, n_lists) : 0) +
            BN_STAGE_LOGITS_QUEUED * rounded(c->vocab * sizeof(float));
 }
 
@@ -156,6 +187,6 @@ uint64_t bn_stage_bytes_buffers(const bn_model *model, bn_stage_span span,
                      4 * rounded(n_tokens * sizeof(uint32_t)) + kv_table_bytes(limits);
     if (span.layer_begin < span.layer_end)
         bytes += scratch_bytes(c, n_tokens) + thread_bytes(c, limits);
-    if (span.has_head) bytes += head_buffer_bytes(c, limits);
+    if (span.has_head) bytes += head_buffer_bytes(model, limits);
     return bytes;
 }

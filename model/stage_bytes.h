@@ -34,6 +34,12 @@ uint64_t bn_stage_bytes_linear(const bn_gguf_tensor *weight);
 uint64_t bn_stage_bytes_layer(const bn_model *model, uint32_t layer);
 
 /* The final norm and the head's rows, copied at their width in the file. */
+uint64_t bn_stage_bytes_head_rows(const bn_model *model);
+
+/* The int8 screen beside the rows; 0 when rows are too small for one to save bytes. */
+uint64_t bn_stage_bytes_screen(const bn_model *model);
+
+/* Both. */
 uint64_t bn_stage_bytes_head(const bn_model *model);
 
 uint64_t bn_stage_bytes_weights(const bn_model *model, bn_stage_span span);

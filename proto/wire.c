@@ -244,6 +244,9 @@ static const field stats_fields[] = {
     U64(stats, Stats, resident_peak_bytes),
     U32(stats, Stats, kv_pages_used, 0, BN_WIRE_KV_PAGES_MAX),
     U32(stats, Stats, kv_pages_total, 0, BN_WIRE_KV_PAGES_MAX),
+    U64(stats, Stats, head_whole),
+    U64(stats, Stats, head_screened),
+    U64(stats, Stats, head_survivors),
 };
 
 static const field failure_fields[] = {

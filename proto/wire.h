@@ -180,6 +180,8 @@ typedef struct bn_stats {
     uint64_t compute_ns, wait_ns, head_ns;
     uint64_t resident_bytes, resident_peak_bytes;
     uint32_t kv_pages_used, kv_pages_total;
+    uint64_t head_whole, head_screened; /* positions by how their logits were computed */
+    uint64_t head_survivors;            /* rows computed for the screened ones */
 } bn_stats;
 
 typedef struct bn_failure {

@@ -65,6 +65,32 @@ uint32_t bn_candidates_select(const float *logits, uint32_t id_begin, uint32_t i
     return n;
 }
 
+uint32_t bn_candidates_add(const float *logits, const uint32_t *ids, uint32_t n_ids,
+                           uint32_t n_best, bn_candidate *best, uint32_t n_in)
+{
+    uint32_t n = n_in, i = 0;
+    for (; i < n_ids && n < n_best; i++) {
+        best[n++] = (bn_candidate){.id = ids[i], .logit = logits[ids[i]]};
+        if (n < n_best) continue;
+        for (uint32_t node = n / 2; node-- > 0;) /* full: a heap from here on */
+            sift_down(best, n, node);
+    }
+    for (; i < n_ids && n > 0; i++) {
+        bn_candidate next = {.id = ids[i], .logit = logits[ids[i]]};
+        if (!bn_candidates_before(next, best[0])) continue;
+        best[0] = next;
+        sift_down(best, n, 0);
+    }
+    return n;
+}
+
+void bn_candidates_sort(bn_candidate *best, uint32_t n)
+{
+    for (uint32_t i = n / 2; i-- > 0;)
+        sift_down(best, n, i);
+    sort_heap(best, n);
+}
+
 uint32_t bn_candidates_merge(const bn_candidate *lists, uint32_t stride, const uint32_t *n_in,
                              uint32_t n_lists, uint32_t n_best, bn_candidate *best_out)
 {

@@ -69,9 +69,22 @@ typedef struct bn_device_head {
     const bn_device_buffer *x; /* [n_tokens][hidden] */
     const float *norm;
     const bn_dense *weights;
+    const bn_screen *screen; /* of the weights; NULL: none */
     bn_device_head_row *rows;
     uint32_t n_rows; /* at most BN_STAGE_LOGITS_TOKENS */
 } bn_device_head;
+
+/* How the head is computed; all give the same candidates. */
+typedef enum bn_head_mode {
+    BN_HEAD_AUTO,   /* screened where that reads fewer bytes */
+    BN_HEAD_FULL,   /* whole always */
+    BN_HEAD_SCREEN, /* screened wherever that is possible */
+} bn_head_mode;
+
+/* Positions since creation, and the rows that were computed for the screened ones. */
+typedef struct bn_device_head_counts {
+    uint64_t n_whole, n_screened, n_survivors;
+} bn_device_head_counts;
 
 typedef struct bn_device bn_device;
 
@@ -103,6 +116,8 @@ typedef struct bn_device_ops {
 
     /* Threads that have computed a part since creation. */
     uint32_t (*threads_working)(const bn_device *device);
+
+    bn_device_head_counts (*head_counts)(const bn_device *device);
 } bn_device_ops;
 
 struct bn_device {
@@ -116,6 +131,8 @@ typedef struct bn_device_config {
     const float *rope_factors; /* NULL: all 1 */
     const bn_kv_cache *kv;
     const bn_kernels *kernels;
+    bn_head_mode head_mode;
+    bool has_screen;      /* the plan counted one (bn_stage_bytes_screen) */
     bn_thread_pool *pool; /* its threads have set the float environment */
     bn_arena *arena;
 } bn_device_config;

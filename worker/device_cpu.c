@@ -12,12 +12,11 @@
 #include "kernels/math.h"
 #include "kernels/rope.h"
 #include "model/stage_bytes.h"
-#include "worker/candidates.h"
+#include "worker/head_cpu.h"
 #include "worker/reserve.h"
 
 #include <stdatomic.h>
 
-_Static_assert(BN_STAGE_CANDIDATES_MAX == BN_CANDIDATES_MAX, "the budget knows the wire's limit");
 _Static_assert(BN_STAGE_STEP_BYTES % 64 == 0, "frames stay aligned");
 
 typedef struct thread_scratch {
@@ -50,15 +49,11 @@ typedef struct device_cpu {
     _Atomic uint32_t next_item;
     uint32_t n_items;
 
-    float *head_rows;    /* [BN_STAGE_LOGITS_TOKENS][hidden] */
-    float *logits;       /* [BN_STAGE_LOGITS_TOKENS][vocab] */
-    bn_candidate *lists; /* [BN_STAGE_LOGITS_TOKENS][n_threads][BN_CANDIDATES_MAX] */
-    uint32_t *n_lists;   /* [BN_STAGE_LOGITS_TOKENS][n_threads] */
+    bn_head_cpu *head; /* NULL: another stage has it */
 
     /* the operation under way */
     const bn_device_projection *projection;
     const bn_dense *embedding;
-    const bn_device_head *head;
     uint32_t layer;
     float *q, *k, *out;
     const float *v;
@@ -485,74 +480,9 @@ static bn_status attend_cpu(bn_device *device, uint32_t layer, const bn_device_b
     return BN_OK;
 }
 
-static void norm_rows_part(void *context, uint32_t thread_index, uint32_t n_threads)
-{
-    device_cpu *d = context;
-    uint32_t hidden = d->config.model->hidden;
-    size_t begin, end;
-    bn_thread_part(d->head->n_rows, thread_index, n_threads, &begin, &end);
-    for (size_t i = begin; i < end; i++) {
-        d->kernels->rms_norm(d->head_rows + i * hidden,
-                             const_floats(d->head->x) + (size_t)d->head->rows[i].row * hidden,
-                             d->head->norm, hidden, d->config.model->rms_eps);
-    }
-}
-
-/* Logits of a range of the vocabulary, and the best of that range for each row. */
-static void logits_part(void *context, uint32_t thread_index, uint32_t n_threads)
-{
-    device_cpu *d = context;
-    const bn_device_head *head = d->head;
-    size_t vocab = head->weights->n_rows, begin, end;
-    bn_thread_part(vocab, thread_index, n_threads, &begin, &end);
-    if (begin < end) {
-        d->kernels->dense_matmul(head->weights, (uint32_t)begin, (uint32_t)end, d->head_rows,
-                                 d->config.model->hidden, head->n_rows, d->logits, vocab);
-        d->threads[thread_index].has_worked = true;
-    }
-    for (uint32_t i = 0; i < head->n_rows; i++) {
-        size_t list = (size_t)i * n_threads + thread_index;
-        d->n_lists[list] =
-            bn_candidates_select(d->logits + i * vocab, (uint32_t)begin, (uint32_t)end,
-                                 head->rows[i].n_best, d->lists + list * BN_CANDIDATES_MAX);
-    }
-}
-
-static void finish_rows_part(void *context, uint32_t thread_index, uint32_t n_threads)
-{
-    device_cpu *d = context;
-    size_t vocab = d->head->weights->n_rows, begin, end;
-    bn_thread_part(d->head->n_rows, thread_index, n_threads, &begin, &end);
-    for (size_t i = begin; i < end; i++) {
-        bn_device_head_row *row = &d->head->rows[i];
-        const float *logits = d->logits + i * vocab;
-        row->n_best_out = bn_candidates_merge(d->lists + i * d->n_threads * BN_CANDIDATES_MAX,
-                                              BN_CANDIDATES_MAX, d->n_lists + i * d->n_threads,
-                                              d->n_threads, row->n_best, row->best_out);
-        for (uint32_t j = 0; j < row->n_ids; j++)
-            row->exact_out[j] = logits[row->ids[j]];
-        if (row->wants_lse) row->lse = bn_log_sum_exp(logits, vocab);
-        row->logits = row->wants_all ? logits : NULL;
-    }
-}
-
 static bn_status head_cpu(bn_device *device, const bn_device_head *head)
 {
-    device_cpu *d = cpu(device);
-    BN_ASSERT(head->n_rows >= 1);
-    BN_ASSERT(head->n_rows <= BN_STAGE_LOGITS_TOKENS);
-    d->head = head;
-    if (head->n_rows == 1) {
-        norm_rows_part(d, 0, 1);
-    } else {
-        bn_thread_pool_run(d->config.pool, norm_rows_part, d);
-    }
-    bn_thread_pool_run(d->config.pool, logits_part, d);
-    if (head->n_rows == 1) {
-        finish_rows_part(d, 0, 1);
-    } else {
-        bn_thread_pool_run(d->config.pool, finish_rows_part, d);
-    }
+    bn_head_cpu_run(cpu(device)->head, head);
     return BN_OK;
 }
 
@@ -561,13 +491,20 @@ static uint32_t threads_working_cpu(const bn_device *device)
     const device_cpu *d = (const device_cpu *)(const void *)device;
     uint32_t n = 0;
     for (uint32_t i = 0; i < d->n_threads; i++)
-        n += d->threads[i].has_worked;
+        n += d->threads[i].has_worked || (d->head != NULL && bn_head_cpu_has_worked(d->head, i));
     return n;
+}
+
+static bn_device_head_counts head_counts_cpu(const bn_device *device)
+{
+    const device_cpu *d = (const device_cpu *)(const void *)device;
+    return d->head != NULL ? bn_head_cpu_counted(d->head) : (bn_device_head_counts){0};
 }
 
 static void destroy_cpu(bn_device *device)
 {
     device_cpu *d = cpu(device);
+    bn_head_cpu_destroy(d->head);
     bn_free(d->threads);
     bn_free(d);
 }
@@ -585,6 +522,7 @@ static const bn_device_ops ops_cpu = {
     .attend = attend_cpu,
     .head = head_cpu,
     .threads_working = threads_working_cpu,
+    .head_counts = head_counts_cpu,
 };
 
 /* Room for n_tokens tokens of the widest row. */
@@ -620,17 +558,6 @@ static void take_layer_memory(device_cpu *d, bn_reserve *reserve)
     }
 }
 
-static void take_head_memory(device_cpu *d, bn_reserve *reserve)
-{
-    const bn_model_config *c = d->config.model;
-    size_t n_rows = BN_STAGE_LOGITS_TOKENS;
-    size_t n_lists = n_rows * d->n_threads;
-    d->head_rows = bn_reserve_take(reserve, n_rows * c->hidden, sizeof *d->head_rows);
-    d->logits = bn_reserve_take(reserve, n_rows * c->vocab, sizeof *d->logits);
-    d->lists = bn_reserve_take(reserve, n_lists * BN_CANDIDATES_MAX, sizeof *d->lists);
-    d->n_lists = bn_reserve_take(reserve, n_lists, sizeof *d->n_lists);
-}
-
 static void set_sizes(device_cpu *d)
 {
     const bn_model_config *c = d->config.model;
@@ -662,7 +589,8 @@ bn_status bn_device_cpu_create(const bn_device_config *config, bn_device **devic
             bn_fail(BN_ERR_NO_MEMORY, "DEVICE-CREATE", "no memory for %u threads", d->n_threads);
     else if (has_layers(d))
         take_layer_memory(d, &reserve);
-    if (config->span.has_head) take_head_memory(d, &reserve);
+    if (config->span.has_head && reserve.status == BN_OK)
+        reserve.status = bn_head_cpu_create(config, &d->head);
     if (reserve.status != BN_OK) {
         destroy_cpu(&d->device);
         return reserve.status;

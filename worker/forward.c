@@ -272,11 +272,13 @@ static bn_status flush_head(bn_forward *f, const bn_step *step, const bn_device_
                             bn_result *result)
 {
     if (f->n_head_rows == 0) return BN_OK;
+    const bn_screen *screen = &f->config.weights->head_screen;
     uint64_t begin_ns = bn_clock_ns();
     BN_TRY(f->ops->head(f->device, &(bn_device_head){
                                        .x = x,
                                        .norm = f->config.weights->output_norm,
                                        .weights = &f->config.weights->head,
+                                       .screen = screen->blocks != NULL ? screen : NULL,
                                        .rows = f->head_rows,
                                        .n_rows = f->n_head_rows,
                                    }));

@@ -97,6 +97,8 @@ static bn_status create_forward(bn_stage *stage)
         .rope_factors = stage->weights->rope_factors,
         .kv = stage->kv,
         .kernels = config->kernels,
+        .head_mode = config->head_mode,
+        .has_screen = bn_stage_bytes_screen(config->model) > 0,
         .pool = config->pool,
         .arena = stage->buffers_arena,
     };
@@ -126,8 +128,9 @@ static bn_status create_parts(bn_stage *stage)
     BN_TRY(make_arena(stage, "step buffers", stage->bytes.buffers, &stage->buffers_arena));
     BN_TRY(create_kv(stage));
     BN_TRY(create_frames(stage));
-    BN_TRY(bn_weights_load(config->model, config->span, config->pool, config->on_load,
-                           config->context, &stage->weights));
+    BN_TRY(bn_weights_load(config->model, config->span, config->pool,
+                           config->head_mode == BN_HEAD_FULL ? NULL : config->kernels,
+                           config->on_load, config->context, &stage->weights));
     return create_forward(stage);
 }
 

@@ -21,6 +21,7 @@ typedef struct bn_stage_config {
     bn_stage_limits limits; /* limits.threads is the pool's size */
     bn_thread_pool *pool;
     const bn_kernels *kernels;
+    bn_head_mode head_mode;
     bn_device *(*wrap_device)(bn_device *device); /* NULL, or a test's; owned by the test */
     const char *dump_directory;                   /* NULL: no dump */
     bn_weights_progress *on_load;

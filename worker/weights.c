@@ -9,7 +9,10 @@
 #include "common/alloc.h"
 #include "common/arena.h"
 #include "common/log.h"
+#include "kernels/screen.h"
+#include "model/stage_bytes.h"
 #include "worker/map_guard.h"
+#include "worker/reserve.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -37,6 +40,8 @@ typedef struct loader {
     const bn_model *model;
     weights *weights;
     bn_thread_pool *pool;
+    const bn_kernels *screen_kernels;
+    bn_screen_parts screen_parts;
     bn_weights_progress *on_progress;
     void *progress_context;
     uint64_t done_bytes, total_bytes;
@@ -48,6 +53,11 @@ typedef struct loader {
     const bn_gguf_tensor *tensor;
     uint8_t *to;
 } loader;
+
+static bool makes_screen(const loader *l)
+{
+    return l->screen_kernels != NULL && bn_stage_bytes_screen(l->model) > 0;
+}
 
 static size_t unit_code_bytes(uint64_t n_cols)
 {
@@ -180,6 +190,44 @@ static bn_status load_layer(loader *l, const bn_model_layer *from, bn_weights_la
     return load_linear(l, &from->ffn_down, &to->ffn_down);
 }
 
+static void screen_part(void *context, uint32_t thread_index, uint32_t n_threads)
+{
+    loader *l = context;
+    const bn_dense *head = &l->weights->public_part.head;
+    float *scratch = (float *)(void *)(l->staging + thread_index * l->staging_bytes);
+    size_t begin, end;
+    bn_thread_part(bn_screen_groups(head->n_rows), thread_index, n_threads, &begin, &end);
+    bn_screen_pack(l->screen_kernels, head, (uint32_t)begin, (uint32_t)end, scratch,
+                   &l->screen_parts);
+}
+
+/* From the rows that were just loaded: no byte is read twice from the file. */
+static bn_status make_screen(loader *l)
+{
+    bn_weights *w = &l->weights->public_part;
+    uint32_t n_rows = w->head.n_rows, n_cols = w->head.n_cols;
+    bn_reserve reserve = {.arena = l->weights->arena};
+    size_t vector = bn_screen_vector_bytes(n_rows);
+    l->screen_parts = (bn_screen_parts){
+        .blocks = bn_reserve_take(&reserve, bn_screen_blocks_bytes(n_rows, n_cols), 1),
+        .scale = bn_reserve_take(&reserve, vector, 1),
+        .error = bn_reserve_take(&reserve, vector, 1),
+        .norm = bn_reserve_take(&reserve, vector, 1),
+    };
+    BN_TRY(reserve.status);
+    bn_thread_pool_run(l->pool, screen_part, l);
+    w->head_screen = (bn_screen){
+        .blocks = l->screen_parts.blocks,
+        .scale = l->screen_parts.scale,
+        .error = l->screen_parts.error,
+        .norm = l->screen_parts.norm,
+        .n_rows = n_rows,
+        .n_cols = n_cols,
+    };
+    l->done_bytes += bn_stage_bytes_screen(l->model);
+    return l->on_progress(l->progress_context, l->done_bytes, l->total_bytes);
+}
+
 static bn_status load_head(loader *l)
 {
     bn_weights *w = &l->weights->public_part;
@@ -188,7 +236,8 @@ static bn_status load_head(loader *l)
     BN_TRY(load_f32(l, l->model->output_norm, &w->output_norm));
     BN_TRY(bn_arena_take(l->weights->arena, (size_t)output->n_bytes, &rows));
     BN_TRY(run_task(l, copy_part, output, rows));
-    return bn_model_dense(l->model, output, rows, &w->head);
+    BN_TRY(bn_model_dense(l->model, output, rows, &w->head));
+    return makes_screen(l) ? make_screen(l) : BN_OK;
 }
 
 static bn_status map_embedding(loader *l)
@@ -239,6 +288,10 @@ static void count_bytes(loader *l)
         count_linear(l, &layer->ffn_down);
     }
     if (span.has_head) l->total_bytes += l->model->output->n_bytes;
+    if (!span.has_head || !makes_screen(l)) return;
+    size_t scratch = (size_t)BN_SCREEN_SCRATCH * l->model->config.hidden * sizeof(float);
+    if (scratch > l->staging_bytes) l->staging_bytes = scratch;
+    l->total_bytes += bn_stage_bytes_screen(l->model);
 }
 
 static bn_status reserve(loader *l)
@@ -250,7 +303,8 @@ static bn_status reserve(loader *l)
     bn_model_stage_bytes(l->model, w->span, &no_limits, &bytes);
     count_bytes(l);
     w->layers = bn_alloc(w->span.layer_end - w->span.layer_begin + 1u, sizeof *w->layers);
-    l->staging = bn_alloc(n_threads, l->staging_bytes + 1);
+    l->staging_bytes = bn_arena_rounded(l->staging_bytes + 1);
+    l->staging = bn_alloc(n_threads, l->staging_bytes);
     l->results = bn_alloc(n_threads, sizeof *l->results);
     if (w->layers == NULL || l->staging == NULL || l->results == NULL) {
         return bn_fail(BN_ERR_NO_MEMORY, "WEIGHTS-RESERVE",
@@ -261,8 +315,8 @@ static bn_status reserve(loader *l)
 }
 
 bn_status bn_weights_load(const bn_model *model, bn_stage_span span, bn_thread_pool *pool,
-                          bn_weights_progress *on_progress, void *progress_context,
-                          bn_weights **weights_out)
+                          const bn_kernels *screen_kernels, bn_weights_progress *on_progress,
+                          void *progress_context, bn_weights **weights_out)
 {
     weights *w = bn_alloc(1, sizeof *w);
     if (w == NULL) return bn_fail(BN_ERR_NO_MEMORY, "WEIGHTS-RESERVE", "no memory for weights");
@@ -271,6 +325,7 @@ bn_status bn_weights_load(const bn_model *model, bn_stage_span span, bn_thread_p
         .model = model,
         .weights = w,
         .pool = pool,
+        .screen_kernels = screen_kernels,
         .on_progress = on_progress,
         .progress_context = progress_context,
     };

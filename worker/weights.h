@@ -31,15 +31,19 @@ typedef struct bn_weights {
     const float *rope_factors; /* [head_size/2]; NULL when the model has none */
     const float *output_norm;  /* with span.has_head, else NULL */
     bn_dense head;             /* with span.has_head */
+    bn_screen head_screen;     /* of the head, when one was made; else blocks is NULL */
     bn_dense embedding;        /* with span.has_embedding: rows of the mapped file */
 } bn_weights;
 
 /* Called between tensors; another status than BN_OK stops loading and is returned. */
 typedef bn_status bn_weights_progress(void *context, uint64_t done_bytes, uint64_t total_bytes);
 
+/* `screen_kernels` make the head's screen, if the model has one; NULL: it is not made, though its
+ * memory stays reserved. */
 BN_CHECKED bn_status bn_weights_load(const bn_model *model, bn_stage_span span,
-                                     bn_thread_pool *pool, bn_weights_progress *on_progress,
-                                     void *progress_context, bn_weights **weights_out);
+                                     bn_thread_pool *pool, const bn_kernels *screen_kernels,
+                                     bn_weights_progress *on_progress, void *progress_context,
+                                     bn_weights **weights_out);
 void bn_weights_destroy(bn_weights *weights);
 
 /* Bytes reserved, and how many of them are taken (all, unless the budget was miscounted). */

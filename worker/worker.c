@@ -302,6 +302,7 @@ static bn_status load_stage(bn_worker *w)
         .limits = assignment.limits,
         .pool = w->config.pool,
         .kernels = w->config.kernels,
+        .head_mode = w->config.head_mode,
         .wrap_device = w->config.wrap_device,
         .dump_directory = w->assign.wants_dump ? w->config.dump_directory : NULL,
         .on_load = on_load,
@@ -532,6 +533,7 @@ static bn_status do_stats(bn_worker *w)
 {
     if (w->stage == NULL || w->link == NULL) return BN_OK;
     bn_link_counters link;
+    bn_device_head_counts head = w->stage->device->ops->head_counts(w->stage->device);
     w->ops->counters(w->link, &link);
     w->reply.kind = BN_MESSAGE_STATS;
     w->reply.stats = (bn_stats){
@@ -555,6 +557,9 @@ static bn_status do_stats(bn_worker *w)
         .head_ns = bn_forward_head_ns(w->stage->forward),
         .resident_bytes = bn_host_resident_bytes(),
         .resident_peak_bytes = bn_host_resident_peak_bytes(),
+        .head_whole = head.n_whole,
+        .head_screened = head.n_screened,
+        .head_survivors = head.n_survivors,
         .kv_pages_used = bn_kv_cache_pages_used(w->stage->kv),
         .kv_pages_total = bn_kv_cache_pages_total(w->stage->kv),
     };

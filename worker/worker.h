@@ -19,6 +19,7 @@ typedef struct bn_worker_config {
     bn_hello hello; /* as it was given to the control */
     bn_thread_pool *pool;
     const bn_kernels *kernels;
+    bn_head_mode head_mode;
     const char *model_path;     /* NULL: the coordinator's Welcome names it */
     bn_model *model;            /* open when model_path was given; the worker's from now on */
     const char *dump_directory; /* NULL: none is allowed */

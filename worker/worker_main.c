@@ -30,7 +30,7 @@
 
 typedef struct settings {
     const char *coordinator, *model, *cluster_key, *link_ports, *dump;
-    uint32_t threads, link, isa, join_timeout_s, rejoin_s, log_level;
+    uint32_t threads, link, isa, head, join_timeout_s, rejoin_s, log_level;
     uint64_t memory;
     uint32_t port_min, port_max;
 } settings;
@@ -42,7 +42,8 @@ static settings options = {
     .log_level = BN_LOG_INFO,
 };
 
-static const char *const link_names[] = {"auto", "mpi", "zmq", NULL}; /* as bn_link_kind */
+static const char *const link_names[] = {"auto", "mpi", "zmq", NULL};          /* as bn_link_kind */
+static const char *const head_mode_names[] = {"auto", "full", "screen", NULL}; /* bn_head_mode */
 static const char *const log_level_names[] = {"error", "warn", "info", "debug", "trace", NULL};
 
 static const bn_option option_table[] = {
@@ -111,6 +112,14 @@ static const bn_option option_table[] = {
      .value_name = "ISA",
      .help = "instruction set; all give the same bits",
      .choices = bn_isa_names},
+    {.group = "Machine",
+     .name = "head",
+     .kind = BN_OPTION_CHOICE,
+     .target = &options.head,
+     .value_name = "HOW",
+     .help = "the last stage's logits: all of them (full), or those that an int8 copy of the head "
+             "cannot rule out (screen); both give the same candidates",
+     .choices = head_mode_names},
     {.group = "Output",
      .name = "dump",
      .kind = BN_OPTION_STRING,
@@ -295,6 +304,7 @@ static bn_status start(process *p)
         .hello = p->hello,
         .pool = p->pool,
         .kernels = p->kernels,
+        .head_mode = (bn_head_mode)options.head,
         .model_path = options.model,
         .model = p->model,
         .dump_directory = options.dump,

@@ -1,12 +1,14 @@
 """ratios.py — the speed of whole clusters against what the machine can do, in one run.
 
-    python3 tests/bench/ratios.py MODEL [--rounds 3]
+    python3 tests/bench/ratios.py MODEL [--rounds 3] [--head full] [--layers 24,6]
 
 Prints, for a model of the 2b-4t shape (bitnet-model synth m.gguf --shape 2b-4t --vocab 128256):
 decode against the measured read bandwidth ÷ the bytes the kernels walk; prefill of 512 tokens
 against the measured vpdpbusd peak; two stages of one thread against one stage of two threads on
 the same eight sequences. Machine and programs are measured alternately, and medians compared, so
-that a noisy machine disturbs both alike. Not a test: times are never asserted.
+that a noisy machine disturbs both alike. Bytes walked are those that the run walked: the layers,
+and the whole head or its screen and the rows that survived it, by the last stage's own counters.
+Not a test: times are never asserted.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cluster"))
 import harness
@@ -34,14 +37,27 @@ def machine():
 
 
 def bench(layout, model, prompt, generate, sequences, *more):
-    outcome = harness.run(layout, ["bench", "--prompt-tokens", prompt, "--generate", generate,
-                                   "--sequences", sequences, "--json", *more], model, timeout=600)
-    if outcome.code != 0:
-        sys.exit(outcome.stderr + outcome.worker_log)
-    return json.loads(outcome.stdout)
+    with tempfile.TemporaryDirectory() as directory:
+        stats = pathlib.Path(directory) / "stats.json"
+        outcome = harness.run(layout, ["bench", "--prompt-tokens", prompt, "--generate", generate,
+                                       "--sequences", sequences, "--json", "--stats-out", stats,
+                                       *more], model, timeout=600)
+        if outcome.code != 0:
+            sys.exit(outcome.stderr + outcome.worker_log)
+        return {**json.loads(outcome.stdout), "last": harness.read_json(stats)["workers"][-1]}
 
 
-def walked(model):
+def bytes_of_a_token(facts, last):
+    """(GB walked for one token alone, rows that survived the screen for it)"""
+    model, screened = facts["model"], last["head_screened"]
+    if screened == 0:
+        return (model["layer_bytes_per_token"] + model["head_bytes_per_token"]) / 1e9, 0.0
+    survivors = last["head_survivors"] / screened
+    rows = survivors * model["head_bytes_per_token"] / model["vocab"]
+    return (model["layer_bytes_per_token"] + model["head_screen_bytes_per_token"] + rows) / 1e9, survivors
+
+
+def facts_of(model):
     done = subprocess.run([str(harness.BIN / "bitnet-model"), "inspect", str(model), "--json"],
                           capture_output=True, text=True, check=True, env=harness.environment())
     return json.loads(done.stdout)
@@ -51,22 +67,27 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--head", default="auto", choices=("auto", "full", "screen"))
+    parser.add_argument("--layers", help="of the two stages, instead of the plan's")
     options = parser.parse_args()
-    facts = walked(options.model)
-    bytes_per_token = facts["model"]["bytes_per_token"]
+    facts = facts_of(options.model)
     macs_per_token = facts["model"]["ternary_macs_per_token"]
 
-    one = Layout(stages=1, threads=2, isa=("avx512",))
-    two = Layout(stages=2, threads=1, isa=("avx512",))
+    head = ("--head", options.head)
+    one = Layout(stages=1, threads=2, isa=("avx512",), worker_args=head)
+    two = Layout(stages=2, threads=1, isa=("avx512",), worker_args=head)
+    cut = ["--layers", options.layers] if options.layers else []
     rows = {name: [] for name in ("read GB/s", "vpdpbusd GMAC/s", "decode tok/s", "prefill tok/s",
                                   "1 stage, 8 seq tok/s", "2 stages, 8 seq tok/s",
+                                  "walked GB/token", "surviving rows",
                                   "decode share", "prefill share", "pipeline share")}
     for _ in range(options.rounds):
         bandwidth, peak = machine()
         single = bench(one, options.model, 16, 48, 1)
         prompt = bench(one, options.model, 512, 2, 1)
         both = bench(one, options.model, 8, 32, 8)
-        pipe = bench(two, options.model, 8, 32, 8)
+        pipe = bench(two, options.model, 8, 32, 8, *cut)
+        walked_gb, survivors = bytes_of_a_token(facts, single["last"])
         values = {
             "read GB/s": bandwidth,
             "vpdpbusd GMAC/s": peak,
@@ -74,15 +95,17 @@ def main():
             "prefill tok/s": prompt["prefill_tokens_per_s"],
             "1 stage, 8 seq tok/s": both["decode_tokens_per_s"],
             "2 stages, 8 seq tok/s": pipe["decode_tokens_per_s"],
-            "decode share": single["decode_tokens_per_s"] * bytes_per_token / (bandwidth * 1e9),
+            "walked GB/token": walked_gb,
+            "surviving rows": survivors,
+            "decode share": single["decode_tokens_per_s"] * walked_gb / bandwidth,
             "prefill share": prompt["prefill_tokens_per_s"] * macs_per_token / (peak * 1e9),
             "pipeline share": pipe["decode_tokens_per_s"] / both["decode_tokens_per_s"],
         }
         for name, value in values.items():
             rows[name].append(value)
         print("  ".join(f"{name} {value:.3g}" for name, value in values.items()), file=sys.stderr)
-    print(f"model {options.model.name}: {bytes_per_token / 1e9:.3f} GB walked per decoded token, "
-          f"{macs_per_token / 1e9:.3f} G multiply-adds per token")
+    print(f"model {options.model.name}: {macs_per_token / 1e9:.3f} G multiply-adds per token, "
+          f"--head {options.head}, two stages of {options.layers or 'planned'} layers")
     for name, values in rows.items():
         print(f"{name:24s} median {statistics.median(values):8.3f}   "
               f"min {min(values):8.3f}   max {max(values):8.3f}")

@@ -1,9 +1,9 @@
 """one_answer.py — the same model, prompt and seed give the same bits on every layout.
 
 What: logit bytes at every position of a prompt and the generated tokens, over stages × transport ×
-      threads × instruction set × prefill chunk × company of other sequences.
+      threads × instruction set × prefill chunk × company of other sequences × way of the head.
 How:  one reference cell (one stage, scalar, one thread, chunk 1, alone), then a pairwise cover of the
-      axes (all 216 cells with --full), a pipeline of mixed instruction sets, and other builds of the
+      axes (all 432 cells with --full), a pipeline of mixed instruction sets, and other builds of the
       same source (BN_OTHER_BIN_DIRS: clang, -O0). Each cell proves from the workers' own counters
       that it ran as labelled. Sabotaged workers, one per axis, must turn the comparison red.
 """
@@ -12,9 +12,12 @@ import argparse
 import dataclasses
 import hashlib
 import itertools
+import json
 import os
 import pathlib
 import random
+import shutil
+import subprocess
 import sys
 
 import harness
@@ -29,6 +32,7 @@ AXES = {
     "isa": ("scalar", "avx2", "avx512"),
     "chunk": (1, 7, 64),
     "company": (0, 3),
+    "head": ("full", "screen"),
 }
 
 
@@ -88,6 +92,17 @@ def ask(layout, model, vocab, chunk, company, directory):
     return Answer(hashlib.sha256(logits).hexdigest(), tokens, stats)
 
 
+def check_head(cell_name, head, evaluated, generated):
+    """The last stage computed its logits as labelled; all logits take the whole head anyway."""
+    workers = evaluated["workers"][-1], generated["workers"][-1]
+    require(workers[0]["head_whole"] >= PROMPT_TOKENS - 1, f"{cell_name}: eval's whole heads")
+    for kind in ("head_whole", "head_screened"):
+        is_wanted = kind == ("head_screened" if head == "screen" else "head_whole")
+        require((workers[1][kind] > 0) == is_wanted, f"{cell_name}: {kind} {workers[1][kind]}")
+    for stage in evaluated["workers"][:-1] + generated["workers"][:-1]:
+        require(stage["head_whole"] + stage["head_screened"] == 0, f"{cell_name}: a second head")
+
+
 def check_label(cell_name, layout, chunk, company, stats, n_layers):
     """The cell ran as labelled, by what the workers counted."""
     workers = stats["workers"]
@@ -125,7 +140,31 @@ def label(cell):
 def layout_of(cell, **more):
     isa = cell["isa"] if isinstance(cell["isa"], tuple) else (cell["isa"],)
     return Layout(stages=cell["stages"], transport=cell["transport"], threads=cell["threads"],
-                  isa=isa, **more)
+                  isa=isa, worker_args=("--head", cell["head"]), **more)
+
+
+def with_near_ties(plain, family=64):
+    """A copy in which the rows of a family differ in last bits only, so that only exact logits tell
+    their order: a screen that believes itself fails."""
+    model = plain.with_name("near-ties-" + plain.name)
+    shutil.copyfile(plain, model)
+    done = subprocess.run([str(harness.BIN / "bitnet-model"), "inspect", str(model), "--json",
+                           "--tensors"], capture_output=True, text=True, check=True,
+                          env=harness.environment())
+    tensors = {tensor["name"]: tensor for tensor in json.loads(done.stdout)["tensors"]}
+    head = tensors.get("output.weight") or tensors["token_embd.weight"]
+    require(head["type"] == "F16", f"head of type {head['type']}")
+    n_cols, n_rows = head["dims"]
+    generator = random.Random(5)
+    with open(model, "r+b") as file:
+        for row in range(n_rows):
+            file.seek(head["offset"] + row // family * family * 2 * n_cols)
+            bits = bytearray(file.read(2 * n_cols))
+            for _ in range(8):
+                bits[2 * generator.randrange(n_cols)] ^= 1
+            file.seek(head["offset"] + row * 2 * n_cols)
+            file.write(bits)
+    return model
 
 
 def main():
@@ -148,8 +187,9 @@ def main():
     model = harness.synth(directory / "one-answer.gguf", "--arch", "bitnet-b1.58", "--layers", n_layers,
                           "--hidden", 256, "--ffn", 384, "--heads", 8, "--kv-heads", 2,
                           "--vocab", vocab, "--seed", 3)
+    model = with_near_ties(model)
     reference_cell = {"stages": 1, "transport": "zmq", "threads": 1, "isa": "scalar", "chunk": 1,
-                      "company": 0}
+                      "company": 0, "head": "full"}
     reference = ask(layout_of(reference_cell), model, vocab, 1, 0, directory)
     print(f"reference: logits {reference.logits[:16]} tokens {reference.tokens}")
 
@@ -161,6 +201,7 @@ def main():
             equal = (answer.logits, answer.tokens) == (reference.logits, reference.tokens)
             for stats in answer.stats:
                 check_label(name, layout, cell["chunk"], cell["company"], stats, n_layers)
+            check_head(name, cell["head"], *answer.stats)
             if equal != expect_equal:
                 failures.append(f"{name}: {'differs' if expect_equal else 'is not noticed'}")
             print(f"{'ok  ' if equal == expect_equal else 'FAIL'} {name}", flush=True)
@@ -175,7 +216,7 @@ def main():
         for cell in cells:
             compare(label(cell), layout_of(cell), cell)
         mixed = {"stages": 4, "transport": axes["transport"][0], "threads": 1, "isa": tuple(isas + ["scalar"]),
-                 "chunk": 7, "company": 3}
+                 "chunk": 7, "company": 3, "head": "screen"}
         compare("mixed " + label(mixed), layout_of(mixed), mixed)
         for other in filter(None, os.environ.get("BN_OTHER_BIN_DIRS", "").split(":")):
             for isa in isas:
@@ -189,6 +230,7 @@ def main():
         "stage": dict(reference_cell, stages=2),
         "link": dict(reference_cell, stages=2, transport=axes["transport"][0]),
         "page": dict(reference_cell, company=3, chunk=7),
+        "bound": dict(reference_cell, head="screen"),
     }
     for name, cell in sabotages.items():
         layout = layout_of(cell, worker_binary="sabotage-worker", worker_env={"BN_SABOTAGE": name})

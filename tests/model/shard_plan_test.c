@@ -250,9 +250,12 @@ static void test_the_parts_add_up_to_the_whole(void **state)
     assert_int_equal(whole.buffers, first.buffers);
     assert_true(empty.buffers < first.buffers);
     assert_int_equal(empty.kv, 0);
-    /* 2 084 044 800 trits in two bits each, 121 norms, an F16 head of 128256 × 2560. */
-    uint64_t norms = 30 * (2560 * 3 + 6912) * 4 + 2560 * 4;
-    assert_int_equal(whole.weights, 2084044800 / 4 + norms + 128256ull * 2560 * 2);
+    /* 2 084 044 800 trits in two bits each, 121 norms, an F16 head of 128256 × 2560, its screen of
+     * one byte an element and three floats a row. */
+    uint64_t norms = 30 * (2560 * 3 + 6912) * 4 + 2560 * 4, screen = 128256ull * (2560 + 3 * 4);
+    assert_int_equal(whole.weights, 2084044800 / 4 + norms + 128256ull * 2560 * 2 + screen);
+    assert_int_equal(bn_model_head_screen_bytes(model), screen);
+    assert_int_equal(bn_model_head_walk_bytes(model), 128256ull * 2560 * 2 + 2560 * 4);
     assert_int_equal(layer.kv, 128ull * 64 * 5 * 128 * 2 * 2);
     assert_int_equal(whole.mapped, 128256ull * 2560 * 2);
     assert_int_equal(bn_model_layer_macs(model, 0) * 30, 2084044800);

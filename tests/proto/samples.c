@@ -129,17 +129,13 @@ static void sample_stats(uint64_t *state, bn_stats *stats)
     stats->entries_max = number(state, BN_STEP_ENTRIES_MAX);
     stats->tokens_max = number(state, BN_STEP_TOKENS_MAX);
     stats->queued_max = number(state, BN_STEPS_IN_FLIGHT_MAX);
-    uint64_t *counters[] = {&stats->steps,
-                            &stats->tokens,
-                            &stats->link_bytes_in,
-                            &stats->link_bytes_out,
-                            &stats->link_frames_in,
-                            &stats->link_frames_out,
-                            &stats->compute_ns,
-                            &stats->wait_ns,
-                            &stats->head_ns,
-                            &stats->resident_bytes,
-                            &stats->resident_peak_bytes};
+    uint64_t *counters[] = {&stats->steps,          &stats->tokens,
+                            &stats->link_bytes_in,  &stats->link_bytes_out,
+                            &stats->link_frames_in, &stats->link_frames_out,
+                            &stats->compute_ns,     &stats->wait_ns,
+                            &stats->head_ns,        &stats->head_whole,
+                            &stats->head_screened,  &stats->head_survivors,
+                            &stats->resident_bytes, &stats->resident_peak_bytes};
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
         *counters[i] = bn_sample_next(state);
     }

@@ -57,6 +57,7 @@ void pipeline_create(const pipeline_config *config, pipeline *p)
                    .threads = config->n_threads},
         .pool = p->pool,
         .kernels = bn_kernels_get(config->isa),
+        .head_mode = config->head_mode,
         .on_load = on_load,
         .on_progress = on_progress,
         .on_logits = on_logits,

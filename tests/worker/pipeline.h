@@ -18,6 +18,7 @@ typedef struct pipeline_config {
     uint32_t n_stages, layers[PIPELINE_STAGES_MAX];
     uint32_t n_threads;
     bn_isa isa;
+    bn_head_mode head_mode;
     uint32_t context, slots, step_tokens;
 } pipeline_config;
 

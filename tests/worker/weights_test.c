@@ -46,7 +46,8 @@ static bn_status load(const bn_model *model, uint32_t n_threads, load_state *sta
     bn_thread_pool_config config = {.n_threads = n_threads};
     bn_stage_span span = {0, model->config.n_layers, true, true};
     assert_int_equal(bn_thread_pool_create(&config, &pool), BN_OK);
-    bn_status status = bn_weights_load(model, span, pool, on_load, state, weights_out);
+    bn_status status = bn_weights_load(model, span, pool, bn_kernels_get(BN_ISA_AUTO), on_load,
+                                       state, weights_out);
     bn_thread_pool_destroy(pool);
     return status;
 }
