@@ -213,11 +213,9 @@ static const field logits_fields[] = {
     U32(logits, Logits, n_logits, 1, BN_STEP_VOCAB_MAX),
 };
 
-static const field abort_fields[] = {
-    EPOCH(abort, Abort),
-    U32(abort, Abort, slot, 0, BN_SLOTS_MAX - 1),
-    U64(abort, Abort, last_step),
-};
+static const field abort_fields[] = {EPOCH(abort, Abort),
+                                     U32(abort, Abort, slot, 0, BN_SLOTS_MAX - 1),
+                                     U64(abort, Abort, last_step)};
 
 static const field stats_fields[] = {
     EPOCH(stats, Stats),
@@ -249,11 +247,9 @@ static const field stats_fields[] = {
     U64(stats, Stats, head_survivors),
 };
 
-static const field failure_fields[] = {
-    EPOCH(failure, Failure),
-    FIELD_AS(FIELD_CODE, failure, Failure, code, code, 0, 1000),
-    TEXT(failure, Failure, text),
-};
+static const field failure_fields[] = {EPOCH(failure, Failure),
+                                       FIELD_AS(FIELD_CODE, failure, Failure, code, code, 0, 1000),
+                                       TEXT(failure, Failure, text)};
 
 static const field farewell_fields[] = {TEXT(farewell, Farewell, text)};
 

@@ -30,7 +30,7 @@ typedef struct job {
     bn_ternary w;
     bn_dense dense;
     bn_q8 q8;
-    float *x, *y, *scales;         /* of all matrices */
+    float *x, *y, *scales; /* of all matrices */
     bn_screen screen;
     bn_screen_tokens screen_tokens;
     float *upper;
