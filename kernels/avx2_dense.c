@@ -5,14 +5,8 @@
  */
 #include "common/status.h"
 #include "kernels/avx2.h"
+#include "kernels/avx2_blocks.h"
 #include "kernels/avx2_lanes.h"
-
-INLINE float scale_of_block(const uint8_t *p)
-{
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return _cvtsh_ss(h);
-}
 
 /* Sixteen int16 as floats times d. */
 INLINE lanes_16 scaled_16(__m256i values, float d)
@@ -22,12 +16,6 @@ INLINE lanes_16 scaled_16(__m256i values, float d)
     __m256 scale = _mm256_set1_ps(d);
     return (lanes_16){_mm256_mul_ps(scale, _mm256_cvtepi32_ps(low)),
                       _mm256_mul_ps(scale, _mm256_cvtepi32_ps(high))};
-}
-
-INLINE lanes_16 widen_q8_0(const uint8_t *block, int u)
-{
-    __m128i q = _mm_loadu_si128((const __m128i *)(const void *)(block + 2 + 16 * u));
-    return scaled_16(_mm256_cvtepi8_epi16(q), scale_of_block(block));
 }
 
 /* u is a constant where it counts, so the shifts are too. */
@@ -44,32 +32,36 @@ INLINE lanes_16 widen_q6_k(const uint8_t *block, int u)
     q = _mm_sub_epi8(q, _mm_set1_epi8(32));
     /* The product of the integers first: 0 has one sign there. */
     __m256i scale = _mm256_set1_epi16((int8_t)block[192 + u]);
-    return scaled_16(_mm256_mullo_epi16(_mm256_cvtepi8_epi16(q), scale),
-                     scale_of_block(block + 208));
-}
-
-/* Columns of a block, and its bytes; plain types have blocks of 16 columns here. */
-INLINE uint32_t block_cols(bn_dense_type type)
-{
-    return type == BN_DENSE_Q6_K ? 256 : type == BN_DENSE_Q8_0 ? 32 : 16;
-}
-
-INLINE size_t block_bytes(bn_dense_type type)
-{
-    switch (type) {
-    case BN_DENSE_F32: return 64;
-    case BN_DENSE_F16:
-    case BN_DENSE_BF16: return 32;
-    case BN_DENSE_Q8_0: return 34;
-    case BN_DENSE_Q6_K: return 210;
-    }
-    __builtin_unreachable();
+    return scaled_16(_mm256_mullo_epi16(_mm256_cvtepi8_epi16(q), scale), block_half(block + 208));
 }
 
 INLINE __m256 widen_bf16(const uint8_t *p)
 {
     __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+INLINE lanes_16 widen_q4_k(const uint8_t *block, int u)
+{
+    uint32_t min;
+    lanes_16 values = scaled_16(values_q4_k(block, u, &min), block_half(block));
+    __m256 offset = _mm256_set1_ps(block_half(block + 2) * (float)min);
+    return (lanes_16){_mm256_sub_ps(values.low, offset), _mm256_sub_ps(values.high, offset)};
+}
+
+INLINE __m256 widen_q2_0(const uint8_t *block, int u, __m256i shifts)
+{
+    __m256i codes = _mm256_srlv_epi32(_mm256_set1_epi32(codes_q2_0(block, u)), shifts);
+    codes = _mm256_and_si256(codes, _mm256_set1_epi32(3));
+    return _mm256_mul_ps(_mm256_set1_ps(block_half(block)),
+                         _mm256_cvtepi32_ps(_mm256_sub_epi32(codes, _mm256_set1_epi32(1))));
+}
+
+INLINE lanes_16 widen_values(bn_dense_type type, const uint8_t *block, int u)
+{
+    float d;
+    __m256i values = block_values(type, block, u, &d);
+    return scaled_16(values, d);
 }
 
 /* The u-th sixteen columns of a block. */
@@ -81,8 +73,13 @@ INLINE lanes_16 widen_16(bn_dense_type type, const uint8_t *block, int u)
     case BN_DENSE_F32: return (lanes_16){_mm256_loadu_ps(floats), _mm256_loadu_ps(floats + 8)};
     case BN_DENSE_F16: return (lanes_16){widen_8(halves), widen_8(halves + 8)};
     case BN_DENSE_BF16: return (lanes_16){widen_bf16(block), widen_bf16(block + 16)};
-    case BN_DENSE_Q8_0: return widen_q8_0(block, u);
     case BN_DENSE_Q6_K: return widen_q6_k(block, u);
+    case BN_DENSE_Q4_K: return widen_q4_k(block, u);
+    case BN_DENSE_Q2_0:
+    case BN_DENSE_Q2_0_128:
+        return (lanes_16){widen_q2_0(block, u, _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14)),
+                          widen_q2_0(block, u, _mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30))};
+    default: return widen_values(type, block, u);
     }
     __builtin_unreachable();
 }
@@ -114,16 +111,15 @@ INLINE void widen_row(bn_dense_type type, const uint8_t *row, uint32_t n_cols, f
     }
 }
 
+#define ROW_CASE(type)                                                                             \
+    case type: widen_row(type, p, w->n_cols, out); break;
+
 void bn_avx2_dense_row(const bn_dense *w, uint32_t row, float *out)
 {
     BN_ASSERT(row < w->n_rows);
     const uint8_t *p = (const uint8_t *)w->rows + row * w->row_bytes;
     switch (w->type) {
-    case BN_DENSE_F32: widen_row(BN_DENSE_F32, p, w->n_cols, out); break;
-    case BN_DENSE_F16: widen_row(BN_DENSE_F16, p, w->n_cols, out); break;
-    case BN_DENSE_BF16: widen_row(BN_DENSE_BF16, p, w->n_cols, out); break;
-    case BN_DENSE_Q8_0: widen_row(BN_DENSE_Q8_0, p, w->n_cols, out); break;
-    case BN_DENSE_Q6_K: widen_row(BN_DENSE_Q6_K, p, w->n_cols, out); break;
+        DENSE_TYPES(ROW_CASE)
     }
 }
 
@@ -238,18 +234,14 @@ INLINE void dense_rows(bn_dense_type type, const bn_dense *w, uint32_t row_begin
 }
 
 #define DENSE_CASE(type)                                                                           \
-    case type: dense_rows(type, w, row_begin, row_end, x, x_stride, n_tokens, y, y_stride); break
+    case type: dense_rows(type, w, row_begin, row_end, x, x_stride, n_tokens, y, y_stride); break;
 
 void bn_avx2_dense_matmul(const bn_dense *w, uint32_t row_begin, uint32_t row_end, const float *x,
                           size_t x_stride, uint32_t n_tokens, float *y, size_t y_stride)
 {
     BN_ASSERT(row_end <= w->n_rows);
     switch (w->type) {
-        DENSE_CASE(BN_DENSE_F32);
-        DENSE_CASE(BN_DENSE_F16);
-        DENSE_CASE(BN_DENSE_BF16);
-        DENSE_CASE(BN_DENSE_Q8_0);
-        DENSE_CASE(BN_DENSE_Q6_K);
+        DENSE_TYPES(DENSE_CASE)
     }
 }
 
@@ -275,16 +267,12 @@ INLINE void gather_rows(bn_dense_type type, const bn_dense *w, const uint32_t *r
 }
 
 #define GATHER_CASE(type)                                                                          \
-    case type: gather_rows(type, w, rows, n_rows, x, y); break
+    case type: gather_rows(type, w, rows, n_rows, x, y); break;
 
 void bn_avx2_dense_gather(const bn_dense *w, const uint32_t *rows, uint32_t n_rows, const float *x,
                           float *y)
 {
     switch (w->type) {
-        GATHER_CASE(BN_DENSE_F32);
-        GATHER_CASE(BN_DENSE_F16);
-        GATHER_CASE(BN_DENSE_BF16);
-        GATHER_CASE(BN_DENSE_Q8_0);
-        GATHER_CASE(BN_DENSE_Q6_K);
+        DENSE_TYPES(GATHER_CASE)
     }
 }

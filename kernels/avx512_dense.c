@@ -6,23 +6,16 @@
  */
 #include "common/status.h"
 #include "kernels/avx512.h"
+#include "kernels/avx2_blocks.h"
 #include "kernels/avx512_lanes.h"
 
 #include <string.h>
 
-INLINE float scale_of_block(const uint8_t *p)
-{
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
-}
-
 /* Sixteen columns of a block of 32, from the u-th sixteen. */
 INLINE __m512 widen_q8_0(const uint8_t *block, int u)
 {
-    __m128i q = _mm_loadu_si128((const __m128i *)(const void *)(block + 2 + 16 * u));
-    return _mm512_mul_ps(_mm512_set1_ps(scale_of_block(block)),
-                         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q)));
+    return _mm512_mul_ps(_mm512_set1_ps(block_half(block)),
+                         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes_16(block + 2 + 16 * u))));
 }
 
 /* 64 values of a block of 256, their offset of 32 taken off: quarters 0 and 1 of a half, or 2
@@ -61,26 +54,37 @@ INLINE __m512 widen_q6_k(const uint8_t *block, int u)
         _mm512_cvtepi8_epi16(bytes), _mm512_permutexvar_epi16(two, _mm512_castsi256_si512(scales)));
     __m256i words =
         u % 2 == 0 ? _mm512_castsi512_si256(product) : _mm512_extracti64x4_epi64(product, 1);
-    return _mm512_mul_ps(_mm512_set1_ps(scale_of_block(block + 208)),
+    return _mm512_mul_ps(_mm512_set1_ps(block_half(block + 208)),
                          _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(words)));
 }
 
-/* Columns of a block, and its bytes; plain types have blocks of 16 columns here. */
-INLINE uint32_t block_cols(bn_dense_type type)
+INLINE __m512 scaled_16(__m256i values, float d)
 {
-    return type == BN_DENSE_Q6_K ? 256 : type == BN_DENSE_Q8_0 ? 32 : 16;
+    return _mm512_mul_ps(_mm512_set1_ps(d), _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(values)));
 }
 
-INLINE size_t block_bytes(bn_dense_type type)
+INLINE __m512 widen_q4_k(const uint8_t *block, int u)
 {
-    switch (type) {
-    case BN_DENSE_F32: return 64;
-    case BN_DENSE_F16:
-    case BN_DENSE_BF16: return 32;
-    case BN_DENSE_Q8_0: return 34;
-    case BN_DENSE_Q6_K: return 210;
-    }
-    __builtin_unreachable();
+    uint32_t min;
+    __m512 values = scaled_16(values_q4_k(block, u, &min), block_half(block));
+    return _mm512_sub_ps(values, _mm512_set1_ps(block_half(block + 2) * (float)min));
+}
+
+INLINE __m512 widen_q2_0(const uint8_t *block, int u)
+{
+    const __m512i shifts =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    __m512i codes = _mm512_srlv_epi32(_mm512_set1_epi32(codes_q2_0(block, u)), shifts);
+    codes = _mm512_and_si512(codes, _mm512_set1_epi32(3));
+    return _mm512_mul_ps(_mm512_set1_ps(block_half(block)),
+                         _mm512_cvtepi32_ps(_mm512_sub_epi32(codes, _mm512_set1_epi32(1))));
+}
+
+INLINE __m512 widen_values(bn_dense_type type, const uint8_t *block, int u)
+{
+    float d;
+    __m256i values = block_values(type, block, u, &d);
+    return scaled_16(values, d);
 }
 
 /* The u-th sixteen columns of a block. */
@@ -95,6 +99,10 @@ INLINE __m512 widen_16(bn_dense_type type, const uint8_t *block, int u)
             _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)block)), 16));
     case BN_DENSE_Q8_0: return widen_q8_0(block, u);
     case BN_DENSE_Q6_K: return widen_q6_k(block, u);
+    case BN_DENSE_Q4_K: return widen_q4_k(block, u);
+    case BN_DENSE_Q2_0:
+    case BN_DENSE_Q2_0_128: return widen_q2_0(block, u);
+    default: return widen_values(type, block, u);
     }
     __builtin_unreachable();
 }
@@ -123,16 +131,15 @@ INLINE void widen_row(bn_dense_type type, const uint8_t *row, uint32_t n_cols, f
     }
 }
 
+#define ROW_CASE(type)                                                                             \
+    case type: widen_row(type, p, w->n_cols, out); break;
+
 void bn_avx512_dense_row(const bn_dense *w, uint32_t row, float *out)
 {
     BN_ASSERT(row < w->n_rows);
     const uint8_t *p = (const uint8_t *)w->rows + row * w->row_bytes;
     switch (w->type) {
-    case BN_DENSE_F32: widen_row(BN_DENSE_F32, p, w->n_cols, out); break;
-    case BN_DENSE_F16: widen_row(BN_DENSE_F16, p, w->n_cols, out); break;
-    case BN_DENSE_BF16: widen_row(BN_DENSE_BF16, p, w->n_cols, out); break;
-    case BN_DENSE_Q8_0: widen_row(BN_DENSE_Q8_0, p, w->n_cols, out); break;
-    case BN_DENSE_Q6_K: widen_row(BN_DENSE_Q6_K, p, w->n_cols, out); break;
+        DENSE_TYPES(ROW_CASE)
     }
 }
 
@@ -248,18 +255,14 @@ INLINE void dense_rows(bn_dense_type type, const bn_dense *w, uint32_t row_begin
 }
 
 #define DENSE_CASE(type)                                                                           \
-    case type: dense_rows(type, w, row_begin, row_end, x, x_stride, n_tokens, y, y_stride); break
+    case type: dense_rows(type, w, row_begin, row_end, x, x_stride, n_tokens, y, y_stride); break;
 
 void bn_avx512_dense_matmul(const bn_dense *w, uint32_t row_begin, uint32_t row_end, const float *x,
                             size_t x_stride, uint32_t n_tokens, float *y, size_t y_stride)
 {
     BN_ASSERT(row_end <= w->n_rows);
     switch (w->type) {
-        DENSE_CASE(BN_DENSE_F32);
-        DENSE_CASE(BN_DENSE_F16);
-        DENSE_CASE(BN_DENSE_BF16);
-        DENSE_CASE(BN_DENSE_Q8_0);
-        DENSE_CASE(BN_DENSE_Q6_K);
+        DENSE_TYPES(DENSE_CASE)
     }
 }
 
@@ -282,16 +285,12 @@ INLINE void gather_rows(bn_dense_type type, const bn_dense *w, const uint32_t *r
 }
 
 #define GATHER_CASE(type)                                                                          \
-    case type: gather_rows(type, w, rows, n_rows, x, y); break
+    case type: gather_rows(type, w, rows, n_rows, x, y); break;
 
 void bn_avx512_dense_gather(const bn_dense *w, const uint32_t *rows, uint32_t n_rows,
                             const float *x, float *y)
 {
     switch (w->type) {
-        GATHER_CASE(BN_DENSE_F32);
-        GATHER_CASE(BN_DENSE_F16);
-        GATHER_CASE(BN_DENSE_BF16);
-        GATHER_CASE(BN_DENSE_Q8_0);
-        GATHER_CASE(BN_DENSE_Q6_K);
+        DENSE_TYPES(GATHER_CASE)
     }
 }

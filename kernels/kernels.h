@@ -32,9 +32,19 @@ typedef enum bn_dense_type {
     BN_DENSE_F32,
     BN_DENSE_F16,
     BN_DENSE_BF16,
-    BN_DENSE_Q8_0, /* n_cols a multiple of 32 */
-    BN_DENSE_Q6_K, /* n_cols a multiple of 256 */
+    BN_DENSE_Q8_0,     /* n_cols a multiple of 32 */
+    BN_DENSE_Q6_K,     /* n_cols a multiple of 256 */
+    BN_DENSE_Q4_0,     /* of 32 */
+    BN_DENSE_Q5_0,     /* of 32 */
+    BN_DENSE_Q4_K,     /* of 256 */
+    BN_DENSE_Q2_0,     /* of 64 */
+    BN_DENSE_Q2_0_128, /* of 128 */
+    BN_DENSE_TQ1_0,    /* of 256 */
+    BN_DENSE_PTQ1_0,   /* of 128 */
+    BN_DENSE_TQ2_0,    /* of 256 */
 } bn_dense_type;
+
+#define BN_DENSE_TYPES (BN_DENSE_TQ2_0 + 1)
 
 /* A dense matrix W[n_rows][n_cols], rows `row_bytes` apart, read in place. */
 typedef struct bn_dense {

@@ -4,6 +4,7 @@
  * other table must give these bits.
  */
 #include "common/status.h"
+#include "kernels/dense_blocks.h"
 #include "kernels/math.h"
 #include "kernels/screen.h"
 #include "kernels/tables.h"
@@ -286,30 +287,6 @@ static uint16_t load_u16(const uint8_t *p)
     return (uint16_t)(p[0] | p[1] << 8);
 }
 
-/* Block of 34 bytes: F16 d, int8 q[32]. */
-static void widen_q8_0(const uint8_t *block, float *out)
-{
-    float d = bn_f32_from_f16(load_u16(block));
-    for (uint32_t i = 0; i < 32; i++)
-        out[i] = d * (float)(int8_t)block[2 + i];
-}
-
-/* Block of 210 bytes: low nibbles ql[128], high pairs qh[64], int8 scales[16], F16 d. */
-static void widen_q6_k(const uint8_t *block, float *out)
-{
-    float d = bn_f32_from_f16(load_u16(block + 208));
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t half = i / 128, quarter = i % 128 / 32, l = i % 32;
-        uint32_t low = block[64 * half + 32 * (quarter % 2) + l];
-        uint32_t high = block[128 + 32 * half + l];
-        low = low >> (4 * (quarter / 2)) & 15u;
-        high = high >> (2 * quarter) & 3u;
-        int32_t q = (int32_t)(low | high << 4) - 32;
-        int32_t scale = (int8_t)block[192 + i / 16];
-        out[i] = d * (float)(scale * q);
-    }
-}
-
 static void widen_row(const bn_dense *w, uint32_t row, uint32_t begin, uint32_t n, float *out)
 {
     const uint8_t *p = (const uint8_t *)w->rows + row * w->row_bytes;
@@ -323,14 +300,12 @@ static void widen_row(const bn_dense *w, uint32_t row, uint32_t begin, uint32_t 
         for (uint32_t i = 0; i < n; i++)
             out[i] = bn_f32_from_bf16(load_u16(p + 2 * (size_t)(begin + i)));
         break;
-    case BN_DENSE_Q8_0:
-        for (uint32_t i = 0; i < n; i += 32)
-            widen_q8_0(p + (size_t)(begin + i) / 32 * 34, out + i);
-        break;
-    case BN_DENSE_Q6_K:
-        for (uint32_t i = 0; i < n; i += 256)
-            widen_q6_k(p + (size_t)(begin + i) / 256 * 210, out + i);
-        break;
+    default:
+        for (uint32_t i = 0; i < n; i += bn_dense_block_cols(w->type))
+            bn_dense_block_widen(w->type,
+                                 p + (size_t)(begin + i) / bn_dense_block_cols(w->type) *
+                                         bn_dense_block_bytes(w->type),
+                                 out + i);
     }
 }
 
@@ -340,7 +315,8 @@ static void dense_row_scalar(const bn_dense *w, uint32_t row, float *out)
     widen_row(w, row, 0, w->n_cols, out);
 }
 
-#define DENSE_PIECE 256 /* columns widened at a time; a multiple of every block and of 16 */
+/* Columns widened at a time; a multiple of every block and of 16. */
+#define DENSE_PIECE BN_DENSE_BLOCK_COLS_MAX
 
 static float dense_dot(const bn_dense *w, uint32_t row, const float *x)
 {

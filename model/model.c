@@ -92,6 +92,15 @@ static bool dense_type_of(uint32_t type, bn_dense_type *type_out)
     case BN_TENSOR_BF16: *type_out = BN_DENSE_BF16; return true;
     case BN_TENSOR_Q8_0: *type_out = BN_DENSE_Q8_0; return true;
     case BN_TENSOR_Q6_K: *type_out = BN_DENSE_Q6_K; return true;
+    case BN_TENSOR_Q4_0: *type_out = BN_DENSE_Q4_0; return true;
+    case BN_TENSOR_Q5_0: *type_out = BN_DENSE_Q5_0; return true;
+    case BN_TENSOR_Q4_K: *type_out = BN_DENSE_Q4_K; return true;
+    case BN_TENSOR_Q2_0: *type_out = BN_DENSE_Q2_0; return true;
+    case BN_TENSOR_Q2_0_128:
+    case BN_TENSOR_PQ2_0: *type_out = BN_DENSE_Q2_0_128; return true;
+    case BN_TENSOR_TQ1_0: *type_out = BN_DENSE_TQ1_0; return true;
+    case BN_TENSOR_PTQ1_0: *type_out = BN_DENSE_PTQ1_0; return true;
+    case BN_TENSOR_TQ2_0: *type_out = BN_DENSE_TQ2_0; return true;
     default: return false;
     }
 }
@@ -100,7 +109,9 @@ static void check_dense(finder *f, const bn_gguf_tensor *tensor)
 {
     bn_dense_type type;
     if (tensor != NULL && !dense_type_of(tensor->type, &type))
-        fail_type(f, tensor, "an embedding or head may be F32, F16, BF16, Q8_0 or Q6_K");
+        fail_type(f, tensor,
+                  "an embedding or head may be F32, F16, BF16, Q8_0, Q6_K, Q5_0, Q4_K, Q4_0, Q2_0, "
+                  "PQ2_0, TQ2_0, TQ1_0 or PTQ1_0");
 }
 
 /* "blk.7.attn_q.weight" */

@@ -5,6 +5,7 @@
  *       With --bench the same program measures (bench_kernels.c), with --machine only the
  *       bounds of the best table. --table NAME restricts. */
 #include "common/status.h"
+#include "kernels/dense_blocks.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 #include "kernels/tables.h"
@@ -608,18 +609,6 @@ static bool check_attention_merge(const bn_kernels *k)
     return true;
 }
 
-static size_t dense_row_bytes(bn_dense_type type, uint32_t n_cols)
-{
-    switch (type) {
-    case BN_DENSE_F32: return 4 * (size_t)n_cols;
-    case BN_DENSE_F16:
-    case BN_DENSE_BF16: return 2 * (size_t)n_cols;
-    case BN_DENSE_Q8_0: return (size_t)n_cols / 32 * 34;
-    case BN_DENSE_Q6_K: return (size_t)n_cols / 256 * 210;
-    }
-    return 0;
-}
-
 /* Random bytes are random weights in the block types; floats are drawn as floats. */
 static void fill_dense(random_state *random, const bn_dense *w, uint8_t *rows, size_t bytes,
                        bool is_wild)
@@ -627,21 +616,25 @@ static void fill_dense(random_state *random, const bn_dense *w, uint8_t *rows, s
     for (size_t i = 0; i < bytes; i++)
         rows[i] = (uint8_t)random_u64(random);
     if (is_wild) return;
-    for (uint32_t r = 0; r < w->n_rows; r++) {
-        uint8_t *row = rows + r * w->row_bytes;
-        uint32_t n = w->n_cols;
-        for (uint32_t c = 0; c < n; c++) {
+    uint32_t block_cols = bn_dense_block_cols(w->type);
+    size_t block_bytes = bn_dense_block_bytes(w->type);
+    for (uint32_t r = 0; r < w->n_rows; r++)
+        for (uint32_t c = 0; c < w->n_cols; c += block_cols) {
+            uint8_t *block = rows + r * w->row_bytes + c / block_cols * block_bytes;
             float x = random_float(random);
-            uint16_t h = bn_f16_from_f32(x * 0.01f), b;
+            uint16_t h = bn_f16_from_f32(x * 0.01f), min = bn_f16_from_f32(x * 0.07f), b;
             memcpy(&b, (uint8_t *)&x + 2, sizeof b);
-            if (w->type == BN_DENSE_F32) memcpy(row + 4 * (size_t)c, &x, 4);
-            if (w->type == BN_DENSE_F16) memcpy(row + 2 * (size_t)c, &h, 2);
-            if (w->type == BN_DENSE_BF16) memcpy(row + 2 * (size_t)c, &b, 2);
-            if (w->type == BN_DENSE_Q8_0 && c % 32 == 0) memcpy(row + (size_t)c / 32 * 34, &h, 2);
-            if (w->type == BN_DENSE_Q6_K && c % 256 == 0)
-                memcpy(row + (size_t)c / 256 * 210 + 208, &h, 2);
+            switch (w->type) {
+            case BN_DENSE_F32: memcpy(block, &x, 4); break;
+            case BN_DENSE_BF16: memcpy(block, &b, 2); break;
+            case BN_DENSE_Q6_K:
+            case BN_DENSE_TQ1_0:
+            case BN_DENSE_PTQ1_0:
+            case BN_DENSE_TQ2_0: memcpy(block + block_bytes - 2, &h, 2); break;
+            case BN_DENSE_Q4_K: memcpy(block + 2, &min, 2); /* fall through */
+            default: memcpy(block, &h, 2); break;
+            }
         }
-    }
 }
 
 static bool check_dense_case(const bn_kernels *k, random_state *random, bn_dense_type type,
@@ -650,7 +643,7 @@ static bool check_dense_case(const bn_kernels *k, random_state *random, bn_dense
     char what[96];
     snprintf(what, sizeof what, "%s dense type %d %ux%u tokens %u", k->name, (int)type, n_rows,
              n_cols, n_tokens);
-    size_t row_bytes = dense_row_bytes(type, n_cols);
+    size_t row_bytes = n_cols / bn_dense_block_cols(type) * bn_dense_block_bytes(type);
     guarded rows = guarded_create(row_bytes * n_rows, 1);
     bn_dense w = {.rows = rows.data,
                   .type = type,
@@ -693,9 +686,9 @@ static bool check_dense(const bn_kernels *k)
 {
     static const uint32_t cols[] = {1, 7, 16, 33, 64, 250, 2560};
     random_state random = {SEED + 8};
-    for (int type = BN_DENSE_F32; type <= BN_DENSE_Q6_K; type++)
+    for (int type = BN_DENSE_F32; type < BN_DENSE_TYPES; type++)
         for (size_t c = 0; c < COUNT(cols); c++) {
-            uint32_t block = type == BN_DENSE_Q6_K ? 256 : type == BN_DENSE_Q8_0 ? 32 : 1;
+            uint32_t block = bn_dense_block_cols((bn_dense_type)type);
             uint32_t n_cols = (cols[c] + block - 1) / block * block;
             for (uint32_t n_tokens = 1; n_tokens <= 9; n_tokens++) {
                 uint32_t n_rows = 1 + random_below(&random, 40);
