@@ -2,9 +2,11 @@
 #include "model/command.h"
 
 #include "common/alloc.h"
+#include "common/host.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "model/inspect.h"
+#include "model/trits_fault.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,9 +16,10 @@
 #define STEPS_IN_FLIGHT 16u
 #define SLOTS_MAX 256u
 #define STEP_TOKENS_MAX 2048u
+#define THREADS_MAX 64u /* that read weights for --check */
 
 typedef struct inspect_options {
-    bool lists_tensors, is_json, reads_codes;
+    bool lists_tensors, is_json, is_checked;
     uint32_t stages, context, slots, step_tokens, threads, goal, activation;
     const char *layers;
 } inspect_options;
@@ -32,8 +35,8 @@ static bn_status parse(int argc, char **argv, inspect_options *o, bn_options_res
          "list every tensor: type, dimensions, offset, bytes", NULL, 0, 0, 't', NULL},
         {"what to show", "json", BN_OPTION_FLAG, &o->is_json, NULL, "one JSON object", NULL, 0, 0,
          0, NULL},
-        {"what to show", "check", BN_OPTION_FLAG, &o->reads_codes, NULL,
-         "read all ternary weights too and find damaged ones", NULL, 0, 0, 0, NULL},
+        {"what to show", "check", BN_OPTION_FLAG, &o->is_checked, NULL,
+         "read all weights and find damaged tensors; exit 1 if there are any", NULL, 0, 0, 0, NULL},
         {"what to show", "activation", BN_OPTION_CHOICE, &o->activation, "KIND",
          "override what the file says", activation_names, 0, 0, 0, NULL},
         {0},
@@ -100,21 +103,55 @@ static bn_status make_plan(const inspect_options *o, bn_inspect_report *report,
                               plan);
 }
 
-static bn_status show(const inspect_options *o, bn_inspect_report *report)
+static bn_status print_report(const inspect_options *o, const bn_inspect_report *report)
 {
-    bn_status status = bn_gguf_identity(report->file, &report->identity);
-    if (status == BN_OK) status = bn_inspect_tokenizer_read(report->file, &report->tokenizer);
-    if (status == BN_OK && report->model != NULL)
-        status = bn_inspect_check(report->model, o->reads_codes);
-    if (status != BN_OK) return status;
     if (!o->is_json) {
         bn_inspect_print(report, stdout);
         return BN_OK;
     }
     bn_json *json = bn_inspect_json(report);
     if (json == NULL) return bn_fail(BN_ERR_NO_MEMORY, "MODEL-OUTPUT", "no memory for the report");
-    status = bn_json_print(json, stdout, 2);
+    bn_status status = bn_json_print(json, stdout, 2);
     bn_json_free(json);
+    return status;
+}
+
+static bn_status check_weights(bn_inspect_report *report, bn_health *health)
+{
+    uint32_t n_threads = bn_host_usable_cores();
+    BN_TRY(
+        bn_health_check(report->model, n_threads < THREADS_MAX ? n_threads : THREADS_MAX, health));
+    report->health = health;
+    return BN_OK;
+}
+
+/* Loud, and after the report, where it is read. */
+static bn_status judge(const bn_inspect_report *report)
+{
+    const bn_health *health = report->health;
+    bn_trits_faults faults = {0};
+    for (uint32_t i = 0; i < health->n_findings; i++)
+        bn_trits_faults_add(&faults, health->findings[i].tensor->name, health->findings[i].text);
+    if (faults.n == 0) return BN_OK;
+    return bn_fail(BN_ERR_BAD_FILE, "MODEL-DAMAGED",
+                   "%s: %" PRIu32 " of %" PRIu32 " tensors cannot be right: %s%s; the model will "
+                   "answer nonsense: fetch or convert it again",
+                   bn_gguf_path(report->file), faults.n, health->n_tensors, faults.text,
+                   faults.n > faults.n_named ? ", …" : "");
+}
+
+static bn_status show(const inspect_options *o, bn_inspect_report *report)
+{
+    bn_health health = {0};
+    bn_status status = bn_gguf_identity(report->file, &report->identity);
+    if (status == BN_OK) status = bn_inspect_tokenizer_read(report->file, &report->tokenizer);
+    if (status == BN_OK && report->model != NULL)
+        status = o->is_checked ? check_weights(report, &health) : bn_inspect_check(report->model);
+    if (status == BN_OK) status = print_report(o, report);
+    if (status == BN_OK) status = bn_command_flush();
+    if (status == BN_OK && report->health != NULL) status = judge(report);
+    report->health = NULL;
+    bn_health_free(&health);
     return status;
 }
 

@@ -9,8 +9,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define CODES_CHUNK (1u << 20)
-
 bn_status bn_inspect_tokenizer_read(const bn_gguf *file, bn_inspect_tokenizer *out)
 {
     bn_inspect_tokenizer t = {0};
@@ -43,51 +41,18 @@ static bn_status check_norm(const bn_model *model, const bn_gguf_tensor *norm)
     return status;
 }
 
-/* Flat index of the first code 3 among n bytes of codes at byte `at`; UINT64_MAX if none. */
-static uint64_t find_code_3(const uint8_t *bytes, size_t n, uint64_t at)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint8_t threes = bytes[i] & (uint8_t)(bytes[i] >> 1) & 0x55;
-        if (threes == 0) continue;
-        uint64_t byte = at + i;
-        uint64_t quarter = threes & 0x40 ? 0 : threes & 0x10 ? 1 : threes & 0x04 ? 2 : 3;
-        return byte / 32 * 128 + quarter * 32 + byte % 32;
-    }
-    return UINT64_MAX;
-}
-
-static bn_status check_codes(const bn_model *model, const bn_gguf_tensor *weight)
-{
-    uint64_t n_bytes = weight->n_bytes - BN_TENSOR_I2S_TAIL_BYTES;
-    uint8_t *bytes = bn_alloc(CODES_CHUNK, 1);
-    if (bytes == NULL)
-        return bn_fail(BN_ERR_NO_MEMORY, "MODEL-TENSOR", "no memory for tensor %s", weight->name);
-    bn_status status = BN_OK;
-    for (uint64_t at = 0; at < n_bytes && status == BN_OK; at += CODES_CHUNK) {
-        size_t n = n_bytes - at < CODES_CHUNK ? (size_t)(n_bytes - at) : CODES_CHUNK;
-        status = bn_gguf_read(model->file, weight, at, n, bytes);
-        uint64_t bad = status == BN_OK ? find_code_3(bytes, n, at) : UINT64_MAX;
-        if (bad != UINT64_MAX) status = bn_model_fail_code(model, weight, bad);
-    }
-    bn_free(bytes);
-    return status;
-}
-
-static bn_status check_linear(const bn_model *model, const bn_model_linear *linear,
-                              bool reads_codes)
+static bn_status check_linear(const bn_model *model, const bn_model_linear *linear)
 {
     float scale;
-    BN_TRY(bn_model_i2s_scale(model, linear->weight, &scale));
-    BN_TRY(bn_model_post_scale(model, linear, &scale));
-    return reads_codes ? check_codes(model, linear->weight) : BN_OK;
+    if (linear->weight->type == BN_TENSOR_I2_S)
+        BN_TRY(bn_model_i2s_scale(model, linear->weight, &scale));
+    return bn_model_post_scale(model, linear, &scale);
 }
 
-bn_status bn_inspect_check(const bn_model *model, bool reads_codes)
+bn_status bn_inspect_check(const bn_model *model)
 {
-    bn_progress progress;
     bn_status status = check_norm(model, model->output_norm);
     if (status == BN_OK) status = check_norm(model, model->rope_freqs);
-    bn_progress_begin(&progress, "checking the weights", model->config.n_layers);
     for (uint32_t i = 0; i < model->config.n_layers && status == BN_OK; i++) {
         const bn_model_layer *layer = &model->layers[i];
         const bn_gguf_tensor *norms[] = {layer->attn_norm,     layer->ffn_norm,
@@ -99,10 +64,8 @@ bn_status bn_inspect_check(const bn_model *model, bool reads_codes)
         for (size_t k = 0; k < sizeof norms / sizeof norms[0] && status == BN_OK; k++)
             status = check_norm(model, norms[k]);
         for (size_t k = 0; k < sizeof linears / sizeof linears[0] && status == BN_OK; k++)
-            status = check_linear(model, linears[k], reads_codes);
-        bn_progress_update(&progress, i + 1);
+            status = check_linear(model, linears[k]);
     }
-    bn_progress_end(&progress);
     return status;
 }
 
@@ -223,6 +186,20 @@ static void print_tensors(const bn_gguf *file, FILE *stream)
     }
 }
 
+static void print_health(const bn_health *health, FILE *stream)
+{
+    if (health->n_findings == 0) {
+        fprintf(stream, "check         %" PRIu32 " tensors read, nothing wrong\n",
+                health->n_tensors);
+        return;
+    }
+    fprintf(stream, "check         %" PRIu32 " of %" PRIu32 " tensors cannot be right:\n",
+            health->n_findings, health->n_tensors);
+    for (uint32_t i = 0; i < health->n_findings; i++)
+        fprintf(stream, "              %s: %s\n", health->findings[i].tensor->name,
+                health->findings[i].text);
+}
+
 void bn_inspect_print(const bn_inspect_report *report, FILE *stream)
 {
     char bytes[16], identity[33];
@@ -240,6 +217,7 @@ void bn_inspect_print(const bn_inspect_report *report, FILE *stream)
         fprintf(stream, "model         none: the file holds no tensors\n");
     print_tokenizer(&report->tokenizer, stream);
     print_types(report->file, stream);
+    if (report->health != NULL) print_health(report->health, stream);
     if (report->lists_tensors) print_tensors(report->file, stream);
     if (report->plan == NULL) return;
     fprintf(stream,

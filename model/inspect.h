@@ -7,6 +7,7 @@
 #define BN_MODEL_INSPECT_H
 
 #include "common/json.h"
+#include "model/health.h"
 #include "model/model.h"
 #include "model/shard_plan.h"
 
@@ -21,14 +22,15 @@ typedef struct bn_inspect_tokenizer {
 
 BN_CHECKED bn_status bn_inspect_tokenizer_read(const bn_gguf *file, bn_inspect_tokenizer *out);
 
-/* Reads every scale and norm, and with `reads_codes` every code. */
-BN_CHECKED bn_status bn_inspect_check(const bn_model *model, bool reads_codes);
+/* Reads every norm and every scale that stands alone: what takes no time. */
+BN_CHECKED bn_status bn_inspect_check(const bn_model *model);
 
 typedef struct bn_inspect_report {
     const bn_gguf *file;
     const bn_model *model; /* NULL: a file without tensors, such as a vocabulary */
     bn_hash128 identity;
     bn_inspect_tokenizer tokenizer;
+    const bn_health *health; /* NULL: not asked for */
     bool lists_tensors;
     const bn_shard_plan *plan; /* NULL: not asked for */
     const bn_plan_worker *workers;

@@ -127,6 +127,20 @@ static bn_json *stages_json(const bn_shard_plan *plan)
     return json;
 }
 
+static bn_json *health_json(const bn_health *health)
+{
+    bn_json *json = bn_json_object(), *damaged = bn_json_array();
+    for (uint32_t i = 0; i < health->n_findings; i++) {
+        bn_json *item = bn_json_object();
+        bn_json_set_text(item, "tensor", health->findings[i].tensor->name);
+        bn_json_set_text(item, "finding", health->findings[i].text);
+        bn_json_add(damaged, item);
+    }
+    bn_json_set_u64(json, "tensors", health->n_tensors);
+    bn_json_set(json, "damaged", damaged);
+    return json;
+}
+
 bn_json *bn_inspect_json(const bn_inspect_report *report)
 {
     char identity[33];
@@ -141,6 +155,7 @@ bn_json *bn_inspect_json(const bn_inspect_report *report)
     if (report->tokenizer.is_present)
         bn_json_set(json, "tokenizer", tokenizer_json(&report->tokenizer));
     bn_json_set(json, "types", types_json(report->file));
+    if (report->health != NULL) bn_json_set(json, "check", health_json(report->health));
     if (report->lists_tensors) bn_json_set(json, "tensors", tensors_json(report->file));
     if (report->plan != NULL) bn_json_set(json, "stages", stages_json(report->plan));
     return json;

@@ -72,7 +72,10 @@ static void read_model(const bn_model *model)
     const bn_stage_limits limits = {model->config.context, 2, 64, 64, 4, 2};
     const bn_plan_worker workers[3] = {{.name = "a"}, {.name = "b"}, {.name = "c"}};
     bn_dense dense;
-    sink += bn_inspect_check(model, true) == BN_OK;
+    bn_health health;
+    sink += bn_inspect_check(model) == BN_OK;
+    if (bn_health_check(model, 1, &health) == BN_OK) sink += health.n_findings;
+    bn_health_free(&health);
     if (bn_model_dense(model, model->output, model, &dense) != BN_OK) abort();
     if (dense.row_bytes * dense.n_rows != model->output->n_bytes) abort();
     uint32_t n = model->config.n_layers < 2 ? model->config.n_layers + 1 : 3;

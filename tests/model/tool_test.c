@@ -90,6 +90,31 @@ static void test_a_model_is_made_and_inspected(void **state)
     assert_false(has_file("m.gguf.partial"));
 }
 
+/* The codes of a layer become 3: every command line says so in its own way. */
+static void test_damage_ends_a_check_with_1(void **state)
+{
+    (void)state;
+    char path[128];
+    bn_json *json = NULL;
+    snprintf(path, sizeof path, "%s/d.gguf", folder);
+    assert_int_equal(run("synth d.gguf --shape tiny --no-tokenizer"), 0);
+    expect(0, "inspect d.gguf --check", "tensors read, nothing wrong");
+    FILE *stream = fopen(path, "r+b");
+    assert_non_null(stream);
+    fseek(stream, -60000, SEEK_END);
+    for (int i = 0; i < 1000; i++)
+        fputc(0xff, stream);
+    fclose(stream);
+    expect(0, "inspect d.gguf", "architecture");
+    expect(1, "inspect d.gguf --check 2>/dev/null", "1 of 46 tensors cannot be right:\n");
+    expect(1, "inspect d.gguf --check 2>&1", "blk.3.ffn_up.weight: the unused code occurs 4000");
+    expect(1, "inspect d.gguf --check 2>&1", "error MODEL-DAMAGED d.gguf: 1 of 46 tensors");
+    assert_int_equal(run("inspect d.gguf --check --json 2>/dev/null"), 1);
+    assert_int_equal(bn_json_parse(output, strlen(output), &json), BN_OK);
+    bn_json_free(json);
+    assert_non_null(strstr(output, "\"tensor\": \"blk.3.ffn_up.weight\""));
+}
+
 static void test_json_can_be_read(void **state)
 {
     (void)state;
@@ -173,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_a_model_is_made_and_inspected),
+        cmocka_unit_test(test_damage_ends_a_check_with_1),
         cmocka_unit_test(test_json_can_be_read),
         cmocka_unit_test(test_wrong_files_are_named),
         cmocka_unit_test(test_output_that_cannot_be_written),
