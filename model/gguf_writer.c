@@ -49,9 +49,8 @@ static bn_status check_place(const char *path)
     return bn_fail(BN_ERR_IO, "MODEL-WRITE", "%s exists and is not a regular file", path);
 }
 
-bn_status bn_gguf_writer_create(const char *path, bn_gguf_writer **writer_out)
+static bn_status create(const char *path, bn_gguf_writer **writer_out)
 {
-    BN_TRY(check_place(path));
     bn_gguf_writer *writer = bn_alloc(1, sizeof *writer);
     if (writer == NULL) return bn_fail(BN_ERR_NO_MEMORY, "MODEL-WRITE", "%s: no memory", path);
     writer->fd = -1;
@@ -62,6 +61,20 @@ bn_status bn_gguf_writer_create(const char *path, bn_gguf_writer **writer_out)
         return bn_fail(BN_ERR_NO_MEMORY, "MODEL-WRITE", "%s: no memory", path);
     }
     snprintf(writer->partial, strlen(path) + sizeof ".partial", "%s.partial", path);
+    *writer_out = writer;
+    return BN_OK;
+}
+
+bn_status bn_gguf_writer_create_header(const char *name, bn_gguf_writer **writer_out)
+{
+    return create(name, writer_out);
+}
+
+bn_status bn_gguf_writer_create(const char *path, bn_gguf_writer **writer_out)
+{
+    bn_gguf_writer *writer = NULL;
+    BN_TRY(check_place(path));
+    BN_TRY(create(path, &writer));
     bn_status status = check_place(writer->partial);
     if (status == BN_OK) {
         writer->fd = open(writer->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -266,23 +279,40 @@ static void claim_space(bn_gguf_writer *writer)
                 writer->path, text, total, strerror(errno));
 }
 
-bn_status bn_gguf_writer_begin_data(bn_gguf_writer *writer)
+/* Magic, counts, keys, tensor table and padding. */
+static void put_header(bn_gguf_writer *writer, block *to)
 {
     static const uint8_t zeros[ALIGNMENT];
-    block head = {0};
-    put(writer, &head, "GGUF", 4);
-    put_u32(writer, &head, 3);
-    put_u64(writer, &head, writer->n_tensors);
-    put_u64(writer, &head, writer->n_keys);
-    size_t n = head.n + writer->keys.n + writer->table.n;
-    size_t padding = (ALIGNMENT - n % ALIGNMENT) % ALIGNMENT;
-    writer->file_bytes = n + padding + writer->declared;
+    put(writer, to, "GGUF", 4);
+    put_u32(writer, to, 3);
+    put_u64(writer, to, writer->n_tensors);
+    put_u64(writer, to, writer->n_keys);
+    put(writer, to, writer->keys.bytes, writer->keys.n);
+    put(writer, to, writer->table.bytes, writer->table.n);
+    put(writer, to, zeros, (ALIGNMENT - to->n % ALIGNMENT) % ALIGNMENT);
+}
+
+bn_status bn_gguf_writer_take_header(bn_gguf_writer *writer, uint8_t **bytes_out, size_t *n_out)
+{
+    block header = {0};
+    put_header(writer, &header);
+    if (writer->status != BN_OK) {
+        bn_free(header.bytes);
+        return writer->status;
+    }
+    *bytes_out = header.bytes;
+    *n_out = header.n;
+    return BN_OK;
+}
+
+bn_status bn_gguf_writer_begin_data(bn_gguf_writer *writer)
+{
+    block header = {0};
+    put_header(writer, &header);
+    writer->file_bytes = header.n + writer->declared;
     claim_space(writer);
-    write_all(writer, head.bytes, head.n);
-    write_all(writer, writer->keys.bytes, writer->keys.n);
-    write_all(writer, writer->table.bytes, writer->table.n);
-    write_all(writer, zeros, padding);
-    bn_free(head.bytes);
+    write_all(writer, header.bytes, header.n);
+    bn_free(header.bytes);
     return writer->status;
 }
 

@@ -20,6 +20,13 @@ typedef struct bn_gguf_writer bn_gguf_writer;
 /* Refuses a path that exists and is not a regular file. */
 BN_CHECKED bn_status bn_gguf_writer_create(const char *path, bn_gguf_writer **writer_out);
 
+/* A header in memory only: keys and tensors as usual, then _take_header; `name` is for messages. */
+BN_CHECKED bn_status bn_gguf_writer_create_header(const char *name, bn_gguf_writer **writer_out);
+
+/* The header with its padding, up to where the data would begin; the caller frees it. */
+BN_CHECKED bn_status bn_gguf_writer_take_header(bn_gguf_writer *writer, uint8_t **bytes_out,
+                                                size_t *n_out);
+
 /* Frees; removes the temporary file unless _finish has succeeded. */
 void bn_gguf_writer_destroy(bn_gguf_writer *writer);
 
