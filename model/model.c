@@ -7,6 +7,7 @@
 
 #include "common/alloc.h"
 #include "common/log.h"
+#include "kernels/math.h"
 #include "model/model_config.h"
 #include "model/stage_bytes.h"
 #include "model/tensor_type.h"
@@ -77,10 +78,16 @@ static void check_f32(finder *f, const bn_gguf_tensor *tensor)
     if (tensor != NULL && tensor->type != BN_TENSOR_F32) fail_type(f, tensor, "F32 is needed");
 }
 
+static bool is_half(uint32_t type)
+{
+    return type == BN_TENSOR_F16 || type == BN_TENSOR_BF16;
+}
+
 static const bn_gguf_tensor *find_norm(finder *f, const char *name, uint64_t n)
 {
     const bn_gguf_tensor *tensor = find_needed(f, name, n, 1);
-    check_f32(f, tensor);
+    if (tensor != NULL && tensor->type != BN_TENSOR_F32 && !is_half(tensor->type))
+        fail_type(f, tensor, "F32, F16 or BF16 is needed");
     return tensor;
 }
 
@@ -257,11 +264,25 @@ void bn_model_close(bn_model *model)
     bn_free(model);
 }
 
+/* Halves that stand in the upper half of `values` become floats from its start on. */
+static void widen(uint32_t type, uint64_t n, float *values)
+{
+    const uint8_t *from = (const uint8_t *)values + n * sizeof(uint16_t);
+    for (uint64_t i = 0; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, from + i * sizeof half, sizeof half);
+        values[i] = type == BN_TENSOR_F16 ? bn_f32_from_f16(half) : bn_f32_from_bf16(half);
+    }
+}
+
 bn_status bn_model_read_f32(const bn_model *model, const bn_gguf_tensor *tensor, float *out,
                             uint64_t n)
 {
-    BN_ASSERT(tensor->type == BN_TENSOR_F32 && n == bn_model_n_elements(tensor));
-    BN_TRY(bn_gguf_read(model->file, tensor, 0, (size_t)tensor->n_bytes, out));
+    bool is_halves = is_half(tensor->type);
+    BN_ASSERT((tensor->type == BN_TENSOR_F32 || is_halves) && n == bn_model_n_elements(tensor));
+    uint8_t *to = (uint8_t *)out + n * (is_halves ? sizeof(uint16_t) : 0);
+    BN_TRY(bn_gguf_read(model->file, tensor, 0, (size_t)tensor->n_bytes, to));
+    if (is_halves) widen(tensor->type, n, out);
     for (uint64_t i = 0; i < n; i++)
         if (!isfinite(out[i]))
             return bn_fail(BN_ERR_BAD_FILE, "MODEL-TENSOR",

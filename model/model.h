@@ -76,7 +76,8 @@ BN_CHECKED bn_status bn_model_open(const char *path, bn_activation_choice activa
                                    bn_model **model_out);
 void bn_model_close(bn_model *model);
 
-/* All n elements of an F32 tensor (a norm, rope_freqs) into out[n]; each must be finite. */
+/* All n elements of an F32, F16 or BF16 tensor (a norm, rope_freqs) into out[n], widened; each must
+ * be finite. */
 BN_CHECKED bn_status bn_model_read_f32(const bn_model *model, const bn_gguf_tensor *tensor,
                                        float *out, uint64_t n);
 

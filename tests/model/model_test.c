@@ -410,6 +410,15 @@ static void test_scales_and_norms_must_be_finite(void **state)
     assert_int_equal(bn_model_read_f32(model, model->output_norm, norm, 128), BN_OK);
     assert_true(norm[0] == 0.0f && norm[1] == 2.0f);
     bn_model_close(model);
+    /* The same bytes as halves: 2 is 0x4000 in both kinds. */
+    static const uint32_t halves[] = {BN_TENSOR_F16, BN_TENSOR_BF16};
+    for (size_t i = 0; i < 2; i++) {
+        model = open_right(
+            &(change){.tensor = "output_norm.weight", .type = halves[i], .norm = 2.0f}, 0);
+        assert_int_equal(bn_model_read_f32(model, model->output_norm, norm, 128), BN_OK);
+        assert_true(norm[2] == 0.0f && norm[3] == 2.0f && norm[127] == 0.0f);
+        bn_model_close(model);
+    }
     for (size_t i = 0; i < 3; i++) {
         model = open_right(&(change){.i2s_scale = bad_scales[i]}, 0);
         assert_int_equal(bn_model_i2s_scale(model, model->layers[0].attn_q.weight, &scale),
@@ -542,7 +551,7 @@ static void test_wrong_tensors_are_refused_by_name(void **state)
         {{.tensor = "blk.0.attn_q.weight", .type = BN_TENSOR_F16}, "attn_q.weight is of type F16"},
         {{.tensor = "blk.0.attn_q.weight", .type = 38}, "attn_q.weight is of type TL1 (38)"},
         {{.tensor = "blk.0.attn_q.weight", .rows = 127}, "attn_q.weight is 128 × 127"},
-        {{.tensor = "blk.0.attn_norm.weight", .type = BN_TENSOR_F16},
+        {{.tensor = "blk.0.attn_norm.weight", .type = BN_TENSOR_Q8_0},
          "attn_norm.weight is of type"},
         {{.more_tensor = "blk.0.attn_q.bias", .more_cols = 128}, "blk.0.attn_q.bias is not part"},
         {{.more_tensor = "blk.0.attn_q.scale", .more_cols = 2}, "attn_q.scale is 2 × 1"},
