@@ -4,6 +4,8 @@
 #include "common/alloc.h"
 #include "common/log.h"
 #include "model/gguf_parse.h"
+#include "model/gguf_split.h"
+#include "model/hf_folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,12 +29,12 @@ static bn_status open_part(bn_gguf_part *part)
                        strerror(errno));
     if (!S_ISREG(stat.st_mode))
         return bn_fail(BN_ERR_BAD_FILE, "MODEL-OPEN", "%s is not a regular file%s", part->path,
-                       S_ISDIR(stat.st_mode) ? " but a directory; give the .gguf file in it" : "");
+                       S_ISDIR(stat.st_mode) ? " but a directory" : "");
     part->n_bytes = (uint64_t)stat.st_size;
     return BN_OK;
 }
 
-bn_status bn_gguf_add_part(bn_gguf *file, const char *path)
+static bn_status reserve_part(bn_gguf *file, const char *path)
 {
     uint32_t n = file->n_parts;
     char *copy = bn_strdup(path);
@@ -44,9 +46,40 @@ bn_status bn_gguf_add_part(bn_gguf *file, const char *path)
     }
     file->parts[n] = (bn_gguf_part){.path = copy, .fd = -1};
     file->n_parts++;
-    BN_TRY(open_part(&file->parts[n]));
-    file->file_bytes += file->parts[n].n_bytes;
     return BN_OK;
+}
+
+bn_status bn_gguf_add_part(bn_gguf *file, const char *path)
+{
+    BN_TRY(reserve_part(file, path));
+    bn_gguf_part *part = &file->parts[file->n_parts - 1];
+    BN_TRY(open_part(part));
+    file->file_bytes += part->n_bytes;
+    return BN_OK;
+}
+
+bn_status bn_gguf_add_memory(bn_gguf *file, const char *name, uint8_t *bytes, uint64_t n)
+{
+    bn_status status = reserve_part(file, name);
+    if (status != BN_OK) {
+        bn_free(bytes);
+        return status;
+    }
+    bn_gguf_part *part = &file->parts[file->n_parts - 1];
+    part->bytes = bytes;
+    part->n_bytes = n;
+    file->file_bytes += n;
+    return BN_OK;
+}
+
+static bn_status open_any(bn_gguf *file)
+{
+    struct stat stat_now;
+    if (stat(file->path, &stat_now) == 0 && S_ISDIR(stat_now.st_mode))
+        return bn_hf_folder_open(file);
+    BN_TRY(bn_gguf_add_part(file, file->path));
+    BN_TRY(bn_gguf_parse(file));
+    return bn_gguf_split_open(file);
 }
 
 bn_status bn_gguf_open(const char *path, bn_gguf **file_out)
@@ -56,9 +89,8 @@ bn_status bn_gguf_open(const char *path, bn_gguf **file_out)
     if (file == NULL) return bn_fail(BN_ERR_NO_MEMORY, "MODEL-OPEN", "%s: no memory", path);
     file->path = bn_strdup(path);
     bn_status status = file->path != NULL
-                           ? bn_gguf_add_part(file, path)
+                           ? open_any(file)
                            : bn_fail(BN_ERR_NO_MEMORY, "MODEL-OPEN", "%s: no memory", path);
-    if (status == BN_OK) status = bn_gguf_parse(file);
     if (status != BN_OK) {
         bn_gguf_close(file);
         return status;
@@ -81,8 +113,11 @@ void bn_gguf_close(bn_gguf *file)
     for (uint32_t i = 0; i < file->n_parts; i++) {
         if (file->parts[i].fd >= 0) close(file->parts[i].fd);
         bn_free(file->parts[i].path);
+        bn_free(file->parts[i].bytes);
+        bn_free(file->parts[i].names);
     }
     bn_free(file->parts);
+    bn_free(file->places);
     bn_free(file->path);
     bn_free(file);
 }
@@ -312,6 +347,11 @@ bn_status bn_gguf_part_read(const bn_gguf *file, uint32_t part_index, uint64_t o
     BN_ASSERT(part_index < file->n_parts);
     const bn_gguf_part *part = &file->parts[part_index];
     uint8_t *to = out;
+    if (part->bytes != NULL) {
+        BN_ASSERT(n <= part->n_bytes && offset <= part->n_bytes - n);
+        memcpy(to, part->bytes + offset, n);
+        return BN_OK;
+    }
     for (size_t done = 0; done < n;) {
         ssize_t got = pread(part->fd, to + done, n - done, (off_t)(offset + done));
         if (got < 0 && errno == EINTR) continue;
@@ -341,6 +381,12 @@ bn_status bn_gguf_map(const bn_gguf *file, const bn_gguf_tensor *tensor, const u
 {
     const bn_gguf_part *part = &file->parts[tensor->part];
     struct stat stat;
+    if (part->bytes != NULL) {
+        *data_out = part->bytes + tensor->offset;
+        *base_out = NULL;
+        *length_out = 0;
+        return BN_OK;
+    }
     if (fstat(part->fd, &stat) != 0 || (uint64_t)stat.st_size < tensor->offset + tensor->n_bytes)
         return bn_fail(BN_ERR_BAD_FILE, "MODEL-READ",
                        "%s has shrunk since it was opened: tensor %s is no longer in it",

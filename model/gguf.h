@@ -1,5 +1,8 @@
 /* gguf.h — a GGUF file (version 2 or 3): its keys, its tensor table, its bytes.
  *
+ * It may be split into several files (…-00001-of-00003.gguf: open the first). A Hugging Face
+ * folder opens as the GGUF that its model would be (model/hf_folder.h).
+ *
  * Opening reads header, keys and tensor table and checks every count, length, offset
  * and span against the file; tensor data is not touched. Data is then read with
  * pread (bn_gguf_read) or mapped range by range (bn_gguf_map). A model may lie in several files,
@@ -70,6 +73,7 @@ typedef enum bn_tensor_type {
     /* In memory only, for the tensors of a Hugging Face folder: packed trits, four rows a byte
      * (bits 2j of packed row p hold trit + 1 of row p + j·rows/4), and weights that are yet to be
      * made ternary by the absmean rule. */
+    BN_TENSOR_MEMORY_ONLY = 0x10000, /* from here on */
     BN_TENSOR_HF_TERNARY = 0x10000,
     BN_TENSOR_MASTER_F32,
     BN_TENSOR_MASTER_F16,
@@ -101,6 +105,7 @@ typedef struct bn_gguf_tensor {
 
 typedef struct bn_gguf bn_gguf;
 
+/* `path`: a file, the first file of a split one, or a folder with config.json and safetensors. */
 BN_CHECKED bn_status bn_gguf_open(const char *path, bn_gguf **file_out);
 void bn_gguf_close(bn_gguf *file);
 

@@ -41,6 +41,8 @@ static bn_status hash_tensor(const bn_gguf *file, uint64_t index, uint8_t *buffe
 {
     const bn_gguf_tensor *tensor = &file->tensors[index];
     uint64_t n_blocks = (tensor->n_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
+    /* A scale that lies outside its tensor is in no byte that is hashed below. */
+    if (tensor->scale != 0.0f) bn_hash_update(hash, &tensor->scale, sizeof tensor->scale);
     if (n_blocks <= SAMPLE_BLOCKS)
         return hash_range(file, tensor->part, tensor->offset, tensor->n_bytes, buffer, hash);
     for (uint64_t i = 0; i < SAMPLE_BLOCKS; i++) {
@@ -63,7 +65,8 @@ bn_status bn_gguf_identity(const bn_gguf *file, bn_hash128 *identity_out)
     if (buffer == NULL)
         status = bn_fail(BN_ERR_NO_MEMORY, "MODEL-READ", "%s: no memory to hash it", file->path);
     bn_hash_update(hash, &file->file_bytes, sizeof file->file_bytes);
-    if (status == BN_OK) status = hash_range(file, 0, 0, file->header_bytes, buffer, hash);
+    for (uint32_t i = 0; i < file->n_parts && status == BN_OK; i++)
+        status = hash_range(file, i, 0, file->parts[i].header_bytes, buffer, hash);
     for (uint64_t i = 0; i < file->n_tensors && status == BN_OK; i++)
         status = hash_tensor(file, i, buffer, hash);
     if (status == BN_OK) *identity_out = bn_hash_digest(hash);

@@ -65,11 +65,12 @@ uint32_t bn_gguf_parse_u32(const uint8_t *bytes)
 static bn_status need(cursor *c, uint64_t n)
 {
     bn_gguf *file = c->file;
-    if (n > file->file_bytes || c->at > file->file_bytes - n)
+    uint64_t file_bytes = file->parts[0].n_bytes;
+    if (n > file_bytes || c->at > file_bytes - n)
         return bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
                        "%s: the file is cut short: %s %" PRIu64 " needs %" PRIu64
                        " bytes at offset %" PRIu64 ", but the file has %" PRIu64,
-                       file->path, c->what, c->index, n, c->at, file->file_bytes);
+                       file->path, c->what, c->index, n, c->at, file_bytes);
     uint64_t end = c->at + n;
     if (end > BN_GGUF_HEADER_BYTES_MAX)
         return bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
@@ -80,7 +81,7 @@ static bn_status need(cursor *c, uint64_t n)
         uint64_t capacity = c->capacity == 0 ? FIRST_READ_BYTES : c->capacity;
         while (capacity < end)
             capacity *= 2;
-        if (capacity > file->file_bytes) capacity = file->file_bytes;
+        if (capacity > file_bytes) capacity = file_bytes;
         uint8_t *grown = bn_realloc(file->header, (size_t)capacity, 1);
         if (grown == NULL)
             return bn_fail(BN_ERR_NO_MEMORY, "MODEL-FILE",
@@ -220,6 +221,10 @@ static bn_status take_tensor(cursor *c, bn_gguf_tensor *tensor)
     }
     BN_TRY(take_u32(c, &tensor->type));
     BN_TRY(take_u64(c, &tensor->offset));
+    if (tensor->type >= BN_TENSOR_MEMORY_ONLY && c->file->places == NULL)
+        return bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
+                       "%s: tensor %s has the type %" PRIu32 ", which no file can have", path,
+                       (const char *)c->file->header + name_at, tensor->type);
     if (bn_gguf_layout_is_double(tensor->type)) return BN_OK; /* settled by finish_tensors */
     if (!bn_tensor_type_span(tensor->type, tensor->dims[0], n_elements, &tensor->n_bytes))
         return bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
@@ -296,9 +301,10 @@ static bn_status finish_keys(bn_gguf *file)
 
 static int compare_offsets(const void *a, const void *b)
 {
-    uint64_t x = (*(const bn_gguf_tensor *const *)a)->offset;
-    uint64_t y = (*(const bn_gguf_tensor *const *)b)->offset;
-    return x < y ? -1 : x > y;
+    const bn_gguf_tensor *x = *(const bn_gguf_tensor *const *)a;
+    const bn_gguf_tensor *y = *(const bn_gguf_tensor *const *)b;
+    if (x->part != y->part) return x->part < y->part ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
 /* No two tensors may share bytes; one of unknown size is taken as one byte long. */
@@ -316,7 +322,7 @@ static bn_status check_overlaps(const bn_gguf *file)
     for (uint64_t i = 1; i < file->n_tensors && status == BN_OK; i++) {
         const bn_gguf_tensor *a = order[i - 1], *b = order[i];
         uint64_t a_bytes = a->n_bytes == 0 ? 1 : a->n_bytes;
-        if (b->offset - a->offset < a_bytes)
+        if (a->part == b->part && b->offset - a->offset < a_bytes)
             status = bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
                              "%s: tensors %s and %s overlap at offset %" PRIu64, file->path,
                              a->name, b->name, b->offset);
@@ -340,18 +346,40 @@ static bn_status alignment_of(const bn_gguf *file, uint32_t *alignment_out)
     return status;
 }
 
-/* Names, absolute offsets and spans; `header_end` is where the tensor table ends. */
-static bn_status finish_tensors(bn_gguf *file, uint64_t header_end)
+bn_status bn_gguf_parse_index_tensors(bn_gguf *file)
 {
-    uint32_t alignment;
-    BN_TRY(alignment_of(file, &alignment));
-    uint64_t data_at = (header_end + alignment - 1) / alignment * alignment;
-    uint64_t room = file->file_bytes > data_at ? file->file_bytes - data_at : 0;
+    for (uint64_t i = 0; i < file->n_tensors; i++)
+        file->tensor_index[i] = (bn_gguf_index){file->tensors[i].name, i};
+    return finish_index(file, file->tensor_index, file->n_tensors, "tensor");
+}
+
+/* Places that were settled before: the header's own offsets mean nothing. */
+static bn_status place_tensors(bn_gguf *file)
+{
     for (uint64_t i = 0; i < file->n_tensors; i++) {
         bn_gguf_tensor *tensor = &file->tensors[i];
-        tensor->name = (const char *)file->header + (uintptr_t)tensor->name;
-        file->tensor_index[i] = (bn_gguf_index){tensor->name, i};
+        const bn_gguf_place *place = &file->places[i];
+        BN_ASSERT(place->part < file->n_parts);
+        uint64_t room = file->parts[place->part].n_bytes;
+        if (place->offset > room || tensor->n_bytes > room - place->offset)
+            return bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
+                           "%s: the file is cut short: tensor %s needs %" PRIu64
+                           " bytes at %" PRIu64 ", but the file has %" PRIu64,
+                           file->parts[place->part].path, tensor->name, tensor->n_bytes,
+                           place->offset, room);
+        tensor->offset = place->offset;
+        tensor->part = place->part;
+        tensor->scale = place->scale;
+        tensor->head_rows = place->head_rows;
     }
+    return BN_OK;
+}
+
+/* Absolute offsets and spans of a file's tensors, whose data begin at `data_at`. */
+static bn_status check_places(bn_gguf *file, uint64_t data_at, uint32_t alignment)
+{
+    uint64_t file_bytes = file->parts[0].n_bytes;
+    uint64_t room = file_bytes > data_at ? file_bytes - data_at : 0;
     BN_TRY(bn_gguf_layout_settle(file->path, file->tensors, file->n_tensors, room, alignment));
     for (uint64_t i = 0; i < file->n_tensors; i++) {
         bn_gguf_tensor *tensor = &file->tensors[i];
@@ -366,7 +394,19 @@ static bn_status finish_tensors(bn_gguf *file, uint64_t header_end)
                            file->path, tensor->name, tensor->n_bytes, tensor->offset, room);
         tensor->offset += data_at;
     }
-    BN_TRY(finish_index(file, file->tensor_index, file->n_tensors, "tensor"));
+    return BN_OK;
+}
+
+/* Names, places and spans; `header_end` is where the tensor table ends. */
+static bn_status finish_tensors(bn_gguf *file, uint64_t header_end)
+{
+    uint32_t alignment;
+    BN_TRY(alignment_of(file, &alignment));
+    uint64_t data_at = (header_end + alignment - 1) / alignment * alignment;
+    for (uint64_t i = 0; i < file->n_tensors; i++)
+        file->tensors[i].name = (const char *)file->header + (uintptr_t)file->tensors[i].name;
+    BN_TRY(file->places != NULL ? place_tensors(file) : check_places(file, data_at, alignment));
+    BN_TRY(bn_gguf_parse_index_tensors(file));
     return check_overlaps(file);
 }
 
@@ -392,13 +432,14 @@ static bn_status take_head(cursor *c)
     c->at = 8;
     BN_TRY(take_u64(c, &file->n_tensors));
     BN_TRY(take_u64(c, &file->n_keys));
-    uint64_t room = file->file_bytes - c->at;
+    uint64_t room = file->parts[0].n_bytes - c->at;
     if (file->n_tensors > BN_GGUF_TENSORS_MAX || file->n_keys > BN_GGUF_KEYS_MAX ||
         file->n_tensors * TENSOR_BYTES_MIN + file->n_keys * KEY_BYTES_MIN > room) {
-        bn_status status = bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
-                                   "%s: the header counts %" PRIu64 " tensors and %" PRIu64
-                                   " keys, which a file of %" PRIu64 " bytes cannot hold",
-                                   file->path, file->n_tensors, file->n_keys, file->file_bytes);
+        bn_status status =
+            bn_fail(BN_ERR_BAD_FILE, "MODEL-FILE",
+                    "%s: the header counts %" PRIu64 " tensors and %" PRIu64
+                    " keys, which a file of %" PRIu64 " bytes cannot hold",
+                    file->path, file->n_tensors, file->n_keys, file->parts[0].n_bytes);
         file->n_tensors = file->n_keys = 0;
         return status;
     }
@@ -431,7 +472,7 @@ bn_status bn_gguf_parse(bn_gguf *file)
     c.what = "tensor";
     for (c.index = 0; c.index < file->n_tensors; c.index++)
         BN_TRY(take_tensor(&c, &file->tensors[c.index]));
-    file->header_bytes = c.at;
+    file->header_bytes = file->parts[0].header_bytes = c.at;
     BN_TRY(finish_keys(file));
     return finish_tensors(file, c.at);
 }

@@ -28,7 +28,17 @@ typedef struct bn_gguf_part {
     char *path;
     int fd; /* −1: not open */
     uint64_t n_bytes;
+    uint8_t *bytes;        /* all of them, of a part that is no file; else NULL */
+    uint8_t *names;        /* the header that the names of a later part's tensors point into */
+    uint64_t header_bytes; /* of a part that begins with a GGUF header */
 } bn_gguf_part;
+
+/* Where a tensor lies when the table of the header does not say it. */
+typedef struct bn_gguf_place {
+    uint64_t offset;
+    uint32_t part, head_rows;
+    float scale;
+} bn_gguf_place;
 
 struct bn_gguf {
     char *path;          /* as given, for messages */
@@ -42,14 +52,24 @@ struct bn_gguf {
     bn_gguf_key *keys;
     bn_gguf_tensor *tensors;
     bn_gguf_index *key_index, *tensor_index;
+    bn_gguf_place *places; /* [n_tensors] of a folder; NULL: as the header says */
 };
 
-/* Fills version, header, keys, tensors and indexes of a file whose first part is open. On failure
- * the caller closes the file, which frees what was made. */
+/* Fills version, header, keys, tensors and indexes of a file whose first part is open. When
+ * `places` is set it must have as many elements as the header has tensors, and their parts must be
+ * open. On failure the caller closes the file, which frees what was made. */
 BN_CHECKED bn_status bn_gguf_parse(bn_gguf *file);
 
 /* Opens one more file of the model; it is part n_parts − 1 afterwards. */
 BN_CHECKED bn_status bn_gguf_add_part(bn_gguf *file, const char *path);
+
+/* Adds a part that is not a file; takes over `bytes`, which bn_alloc gave, also on failure. `name`
+ * is for messages. */
+BN_CHECKED bn_status bn_gguf_add_memory(bn_gguf *file, const char *name, uint8_t *bytes,
+                                        uint64_t n);
+
+/* The index of `tensors`, anew; a name that occurs twice is an error. */
+BN_CHECKED bn_status bn_gguf_parse_index_tensors(bn_gguf *file);
 
 /* Reads n bytes at `offset` of a part. */
 BN_CHECKED bn_status bn_gguf_part_read(const bn_gguf *file, uint32_t part, uint64_t offset,
