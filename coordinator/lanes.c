@@ -12,6 +12,7 @@ typedef struct lanes {
     bn_dialog *dialogs[BN_LANES_MAX]; /* NULL: done, or not in use */
     uint32_t first, n_used;
     bool is_row_over;
+    bn_progress progress;
 } lanes;
 
 static uint32_t lane_at(const lanes *l, uint32_t i)
@@ -32,6 +33,7 @@ static void close_finished(lanes *l)
 static bn_status end_oldest(lanes *l)
 {
     while (l->n_used > 0 && l->dialogs[l->first] == NULL) {
+        bn_progress_end(&l->progress); /* out of the way of what is printed */
         BN_TRY(l->config->end(l->config->context, l->first));
         l->first = lane_at(l, 1);
         l->n_used--;
@@ -69,14 +71,13 @@ bn_status bn_lanes_run(const bn_lanes_config *config)
 {
     BN_ASSERT(config->n_lanes > 0 && config->n_lanes <= BN_LANES_MAX);
     lanes l = {.config = config};
-    bn_progress progress;
     bn_status status = BN_OK;
-    bn_progress_begin(&progress, config->label, config->total);
+    bn_progress_begin(&l.progress, config->label, config->total);
     do {
         status = turn(&l);
-        bn_progress_update(&progress, config->n_done(config->context));
+        bn_progress_update(&l.progress, config->n_done(config->context));
     } while (status == BN_OK && l.n_used > 0);
-    bn_progress_end(&progress);
+    bn_progress_end(&l.progress);
     for (uint32_t i = 0; i < config->n_lanes; i++)
         bn_generate_close(config->generate, l.dialogs[i]);
     return status;
