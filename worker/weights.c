@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "kernels/screen.h"
 #include "model/stage_bytes.h"
+#include "model/trits_fault.h"
 #include "worker/map_guard.h"
 #include "worker/reserve.h"
 
@@ -33,6 +34,7 @@ typedef struct part_result {
     bn_status status;
     bool has_bad_code;
     uint64_t bad_index;
+    uint32_t seen; /* codes, as in model/trits_fault.h */
     char text[ERROR_TEXT_MAX];
 } part_result;
 
@@ -48,6 +50,7 @@ typedef struct loader {
     uint8_t *staging; /* [n_threads][staging_bytes] */
     size_t staging_bytes;
     part_result *results; /* [n_threads] */
+    bn_trits_faults faults;
 
     /* of the tensor under way */
     const bn_gguf_tensor *tensor;
@@ -94,6 +97,7 @@ static bool pack_run(loader *l, part_result *result, uint8_t *staging, uint64_t 
         result->bad_index = row_begin * n_cols + bad_index;
         return false;
     }
+    result->seen |= bn_trits_fault_seen(staging, (size_t)((uint64_t)n_rows * n_cols / 4));
     return true;
 }
 
@@ -147,6 +151,16 @@ static bn_status run_task(loader *l, bn_thread_task *task, const bn_gguf_tensor 
     return l->on_progress(l->progress_context, l->done_bytes, l->total_bytes);
 }
 
+/* What the threads have seen of the tensor's codes; the load goes on. */
+static void note_fault(loader *l)
+{
+    uint32_t seen = 0;
+    for (uint32_t i = 0; i < bn_thread_pool_size(l->pool); i++)
+        seen |= l->results[i].seen;
+    const char *fault = bn_trits_fault_of(seen);
+    if (fault != NULL) bn_trits_faults_add(&l->faults, l->tensor->name, fault);
+}
+
 static bn_status load_linear(loader *l, const bn_model_linear *linear, bn_ternary *ternary_out)
 {
     uint32_t n_cols = (uint32_t)linear->weight->dims[0];
@@ -158,7 +172,9 @@ static bn_status load_linear(loader *l, const bn_model_linear *linear, bn_ternar
     BN_TRY(bn_model_post_scale(l->model, linear, &ternary_out->post_scale));
     BN_TRY(bn_arena_take(l->weights->arena, bn_ternary_bytes(n_rows, n_cols), &blocks));
     ternary_out->blocks = blocks;
-    return run_task(l, pack_part, linear->weight, blocks);
+    BN_TRY(run_task(l, pack_part, linear->weight, blocks));
+    note_fault(l);
+    return BN_OK;
 }
 
 /* Small vectors; *out stays NULL when there is no tensor. */
@@ -262,6 +278,7 @@ static bn_status load_all(loader *l)
         BN_TRY(load_layer(l, &l->model->layers[i], &w->layers[i - span.layer_begin]));
     }
     if (span.has_head) BN_TRY(load_head(l));
+    bn_trits_faults_warn(&l->faults, bn_gguf_path(l->model->file));
     return BN_OK;
 }
 

@@ -10,6 +10,7 @@
  * Errors:  BN_ERR_BAD_FILE naming file and tensor: code 3, a scale that is not finite and above
  *          0, a norm that is not finite, a file that has shrunk. A file that shrinks while its
  *          embedding is mapped ends the process with exit code 1 and a message naming it.
+ *          Tensors that hold one code throughout are named in one warning.
  */
 #ifndef BN_WORKER_WEIGHTS_H
 #define BN_WORKER_WEIGHTS_H

@@ -147,9 +147,30 @@ def check_keygen():
         require(answers[0] == answers[1], "encryption changes the answer")
 
 
+def check_damaged_weights():
+    """A load warns of tensors that are all zeros, by name, and goes on; a check ends with 1."""
+    path = cli.tiny(None, "damaged")
+    listed = json.loads(cli.program("bitnet-model", "inspect", path, "--json", "--tensors").stdout)
+    tensors = {t["name"]: t for t in listed["tensors"]}
+    with open(path, "r+b") as file:
+        for layer in range(4):
+            tensor = tensors[f"blk.{layer}.ffn_up.weight"]
+            file.seek(tensor["offset"])
+            file.write(b"\x55" * (tensor["bytes"] - 32))
+    done = cli.coordinator("eval", "--model", path, "--local", "2", "--tokens", "1,2,3")
+    said = done.stderr.decode()
+    require("MODEL-DAMAGED" in said, f"no warning:\n{said}")
+    for layer in range(4):
+        require(f"blk.{layer}.ffn_up.weight (every weight is 0)" in said, f"{layer}:\n{said}")
+    checked = cli.program("bitnet-model", "inspect", path, "--check", "--json")
+    require(checked.returncode == 1, f"--check ended with {checked.returncode}")
+    damaged = [d["tensor"] for d in json.loads(checked.stdout)["check"]["damaged"]]
+    require(damaged == [f"blk.{i}.ffn_up.weight" for i in range(4)], f"{damaged}")
+
+
 def main():
     return cli.run_cases([check_tokenize, check_bench, check_environment, check_exit_codes,
-                          check_help, check_keygen])
+                          check_help, check_keygen, check_damaged_weights])
 
 
 if __name__ == "__main__":
