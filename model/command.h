@@ -8,10 +8,14 @@
 
 #include "common/status.h"
 
+BN_CHECKED bn_status bn_command_convert(int argc, char **argv);
 BN_CHECKED bn_status bn_command_inspect(int argc, char **argv);
 BN_CHECKED bn_status bn_command_synth(int argc, char **argv);
 
 void bn_command_print_version(void);
+
+/* While `path` is not NULL, SIGINT, SIGTERM and SIGHUP remove it and end the process. */
+void bn_command_watch_partial(const char *path);
 
 /* Flushes stdout; an error names the cause ("no space left", "broken pipe"). */
 BN_CHECKED bn_status bn_command_flush(void);

@@ -8,8 +8,6 @@
 #include "model/vocabulary_tiktoken.h"
 
 #include <inttypes.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,30 +24,6 @@ typedef struct synth_options {
 static const char *const head_names[] = {"f16", "f32", "bf16", "q8_0", "q6_k", NULL};
 static const uint32_t head_types[] = {BN_TENSOR_F16, BN_TENSOR_F32, BN_TENSOR_BF16, BN_TENSOR_Q8_0,
                                       BN_TENSOR_Q6_K};
-
-/* What a signal leaves behind must not look like a model, nor fill the disk. */
-static char partial_path[PATH_MAX];
-
-static void remove_partial(int signal_number)
-{
-    if (partial_path[0] != '\0') unlink(partial_path);
-    _exit(128 + signal_number);
-}
-
-static void watch_partial(const char *path)
-{
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    sigset_t set, before;
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        sigaddset(&set, signals[i]);
-    sigprocmask(SIG_BLOCK, &set, &before);
-    snprintf(partial_path, sizeof partial_path, "%s", path != NULL ? path : "");
-    struct sigaction action = {.sa_handler = path != NULL ? remove_partial : SIG_DFL};
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        sigaction(signals[i], &action, NULL);
-    sigprocmask(SIG_SETMASK, &before, NULL);
-}
 
 #define SHAPE "shape"
 #define CONTENT "content"
@@ -229,7 +203,7 @@ bn_status bn_command_synth(int argc, char **argv)
     synth_options o = {.seed = 1};
     bn_options_result result;
     bn_program program;
-    bn_synth_job job = {.on_partial = watch_partial};
+    bn_synth_job job = {.on_partial = bn_command_watch_partial};
     BN_TRY(parse(argc, argv, &o, &result, &program));
     if (result.is_done) return BN_OK;
     BN_TRY(make_shape(&program, &o, &job.shape));

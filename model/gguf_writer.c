@@ -26,20 +26,25 @@ struct bn_gguf_writer {
     char *path, *partial;
     int fd;
     bn_status status;
-    block keys, table;
+    block keys, table, offsets; /* u64 offsets of the tensors in the data */
     uint64_t n_keys, n_tensors;
     uint64_t declared;   /* padded bytes of the tensors in the table */
     uint64_t written;    /* of the data */
     uint64_t file_bytes; /* header and data */
+    uint64_t data_at;
     bool is_created, is_finished;
 };
 
+static bn_status io_error(const bn_gguf_writer *writer, const char *what)
+{
+    return bn_fail(BN_ERR_IO, "MODEL-WRITE", "cannot %s %s: %s%s", what, writer->path,
+                   strerror(errno),
+                   errno == ENOSPC || errno == EDQUOT ? "; the file is removed" : "");
+}
+
 static void fail_io(bn_gguf_writer *writer, const char *what)
 {
-    if (writer->status == BN_OK)
-        writer->status = bn_fail(BN_ERR_IO, "MODEL-WRITE", "cannot %s %s: %s%s", what, writer->path,
-                                 strerror(errno),
-                                 errno == ENOSPC || errno == EDQUOT ? "; the file is removed" : "");
+    if (writer->status == BN_OK) writer->status = io_error(writer, what);
 }
 
 static bn_status check_place(const char *path)
@@ -97,6 +102,7 @@ void bn_gguf_writer_destroy(bn_gguf_writer *writer)
     if (writer->is_created && !writer->is_finished) unlink(writer->partial);
     bn_free(writer->keys.bytes);
     bn_free(writer->table.bytes);
+    bn_free(writer->offsets.bytes);
     bn_free(writer->path);
     bn_free(writer->partial);
     bn_free(writer);
@@ -211,17 +217,23 @@ void bn_gguf_writer_key_f32s(bn_gguf_writer *writer, const char *key, const floa
 
 void bn_gguf_writer_key_copy(bn_gguf_writer *writer, const bn_gguf *file, uint64_t index)
 {
+    bn_gguf_writer_key_copy_as(writer, file, index, bn_gguf_key_name(file, index));
+}
+
+void bn_gguf_writer_key_copy_as(bn_gguf_writer *writer, const bn_gguf *file, uint64_t index,
+                                const char *name)
+{
     BN_ASSERT(index < file->n_keys);
     const bn_gguf_key *key = &file->keys[index];
     const uint8_t *value = file->header + key->value_at;
     if (key->type == BN_GGUF_STRING) {
-        begin_key(writer, key->name, key->type);
+        begin_key(writer, name, key->type);
         put_text(writer, &writer->keys, (const char *)value, (size_t)key->n);
     } else if (key->type != BN_GGUF_ARRAY) {
-        begin_key(writer, key->name, key->type);
+        begin_key(writer, name, key->type);
         put(writer, &writer->keys, value, bn_gguf_parse_type_bytes(key->type));
     } else {
-        begin_array(writer, key->name, key->element_type, key->n);
+        begin_array(writer, name, key->element_type, key->n);
         for (uint64_t i = 0; i < key->n && key->strings != NULL; i++)
             put_text(writer, &writer->keys, key->strings[i].bytes, key->strings[i].n);
         if (key->element_type != BN_GGUF_STRING)
@@ -242,6 +254,7 @@ void bn_gguf_writer_tensor(bn_gguf_writer *writer, const char *name, uint32_t ty
     if (n_rows != 0) put_u64(writer, &writer->table, n_rows);
     put_u32(writer, &writer->table, type);
     put_u64(writer, &writer->table, writer->declared);
+    put_u64(writer, &writer->offsets, writer->declared);
     writer->declared += (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     writer->n_tensors++;
 }
@@ -309,7 +322,8 @@ bn_status bn_gguf_writer_begin_data(bn_gguf_writer *writer)
 {
     block header = {0};
     put_header(writer, &header);
-    writer->file_bytes = header.n + writer->declared;
+    writer->data_at = header.n;
+    writer->file_bytes = writer->data_at + writer->declared;
     claim_space(writer);
     write_all(writer, header.bytes, header.n);
     bn_free(header.bytes);
@@ -329,6 +343,35 @@ bn_status bn_gguf_writer_end_tensor(bn_gguf_writer *writer)
     static const uint8_t zeros[ALIGNMENT];
     size_t padding = (size_t)((ALIGNMENT - writer->written % ALIGNMENT) % ALIGNMENT);
     return bn_gguf_writer_data(writer, zeros, padding);
+}
+
+bn_status bn_gguf_writer_begin_places(bn_gguf_writer *writer)
+{
+    BN_ASSERT(writer->written == 0);
+    if (writer->status == BN_OK && ftruncate(writer->fd, (off_t)writer->file_bytes) != 0)
+        fail_io(writer, "make room for");
+    writer->written = writer->declared;
+    return writer->status;
+}
+
+bn_status bn_gguf_writer_data_at(bn_gguf_writer *writer, uint64_t index, uint64_t at,
+                                 const void *bytes, size_t n)
+{
+    uint64_t offset;
+    BN_ASSERT(index < writer->n_tensors);
+    memcpy(&offset, writer->offsets.bytes + index * sizeof offset, sizeof offset);
+    BN_ASSERT(at <= writer->declared - offset && n <= writer->declared - offset - at);
+    offset += writer->data_at + at;
+    const uint8_t *from = bytes;
+    while (n > 0) {
+        ssize_t done = pwrite(writer->fd, from, n, (off_t)offset);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return io_error(writer, "write");
+        from += done;
+        offset += (uint64_t)done;
+        n -= (size_t)done;
+    }
+    return BN_OK;
 }
 
 bn_status bn_gguf_writer_finish(bn_gguf_writer *writer)

@@ -5,7 +5,7 @@
  * the right name is always whole.
  *
  * Memory:  header in memory; data is not kept.
- * Threads: one.
+ * Threads: one, but for _data_at.
  * Errors:  the first error stays and is returned by _begin_data, _data and _finish; it names
  *          the file and the cause (disk full, …).
  */
@@ -42,8 +42,10 @@ void bn_gguf_writer_key_i32s(bn_gguf_writer *writer, const char *key, const int3
                              uint64_t n);
 void bn_gguf_writer_key_f32s(bn_gguf_writer *writer, const char *key, const float *values,
                              uint64_t n);
-/* Key `index` of another file, as it stands there. */
+/* Key `index` of another file, as it stands there, or under another name. */
 void bn_gguf_writer_key_copy(bn_gguf_writer *writer, const bn_gguf *file, uint64_t index);
+void bn_gguf_writer_key_copy_as(bn_gguf_writer *writer, const bn_gguf *file, uint64_t index,
+                                const char *name);
 
 /* The next row of the tensor table; n_rows 0 makes a vector. */
 void bn_gguf_writer_tensor(bn_gguf_writer *writer, const char *name, uint32_t type, uint64_t n_cols,
@@ -58,6 +60,15 @@ uint64_t bn_gguf_writer_file_bytes(const bn_gguf_writer *writer);
 /* Bytes of the tensors in table order; _end_tensor pads after each. */
 BN_CHECKED bn_status bn_gguf_writer_data(bn_gguf_writer *writer, const void *bytes, size_t n);
 BN_CHECKED bn_status bn_gguf_writer_end_tensor(bn_gguf_writer *writer);
+
+/* After _begin_data, instead of _data and _end_tensor: tensors are written in any order by
+ * _data_at, and what is not written is zeros. */
+BN_CHECKED bn_status bn_gguf_writer_begin_places(bn_gguf_writer *writer);
+
+/* Bytes at `at` of tensor `index` of the table. May be called by several threads at once; an
+ * error is returned to its caller and does not stay. */
+BN_CHECKED bn_status bn_gguf_writer_data_at(bn_gguf_writer *writer, uint64_t index, uint64_t at,
+                                            const void *bytes, size_t n);
 
 /* All is on disk and under its name. */
 BN_CHECKED bn_status bn_gguf_writer_finish(bn_gguf_writer *writer);

@@ -1,4 +1,4 @@
-/* main.c — bitnet-model: looks at model files and makes random ones.
+/* main.c — bitnet-model: looks at model files, converts them and makes random ones.
  *
  * Exit codes: 0 done, 1 failed, 2 bad usage.
  */
@@ -17,8 +17,9 @@
 static const char usage[] =
     "usage: bitnet-model COMMAND [options]\n"
     "\n"
-    "  inspect FILE   what a GGUF file holds, what a token costs, what each stage needs\n"
-    "  synth OUT      writes a model of random ternary weights, for tests and measurements\n"
+    "  convert IN OUT  a Hugging Face folder or a GGUF file as a GGUF file of another type\n"
+    "  inspect FILE    what a GGUF file holds, what a token costs, what each stage needs\n"
+    "  synth OUT       writes a model of random ternary weights, for tests and measurements\n"
     "\n"
     "'bitnet-model COMMAND --help' explains a command; --version tells the build.\n";
 
@@ -55,6 +56,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     bn_log_init("model", BN_LOG_INFO);
     const char *command = argc > 1 ? argv[1] : "";
+    if (strcmp(command, "convert") == 0) return exit_code(bn_command_convert(argc - 1, argv + 1));
     if (strcmp(command, "inspect") == 0) return exit_code(bn_command_inspect(argc - 1, argv + 1));
     if (strcmp(command, "synth") == 0) return exit_code(bn_command_synth(argc - 1, argv + 1));
     if (strcmp(command, "--version") == 0) {

@@ -91,7 +91,7 @@ static const bn_gguf_tensor *find_norm(finder *f, const char *name, uint64_t n)
     return tensor;
 }
 
-static bool dense_type_of(uint32_t type, bn_dense_type *type_out)
+bool bn_model_dense_type(uint32_t type, bn_dense_type *type_out)
 {
     switch (type) {
     case BN_TENSOR_F32: *type_out = BN_DENSE_F32; return true;
@@ -115,7 +115,7 @@ static bool dense_type_of(uint32_t type, bn_dense_type *type_out)
 static void check_dense(finder *f, const bn_gguf_tensor *tensor)
 {
     bn_dense_type type;
-    if (tensor != NULL && !dense_type_of(tensor->type, &type))
+    if (tensor != NULL && !bn_model_dense_type(tensor->type, &type))
         fail_type(f, tensor,
                   "an embedding or head may be F32, F16, BF16, Q8_0, Q6_K, Q5_0, Q4_K, Q4_0, Q2_0, "
                   "PQ2_0, TQ2_0, TQ1_0 or PTQ1_0");
@@ -334,7 +334,7 @@ bn_status bn_model_dense(const bn_model *model, const bn_gguf_tensor *tensor, co
                          bn_dense *dense_out)
 {
     bn_dense_type type;
-    if (!dense_type_of(tensor->type, &type))
+    if (!bn_model_dense_type(tensor->type, &type))
         return bn_fail(BN_ERR_UNSUPPORTED, "MODEL-TENSOR",
                        "%s: tensor %s is of type %s (%" PRIu32 "), not a dense one",
                        bn_gguf_path(model->file), tensor->name, bn_tensor_type_name(tensor->type),

@@ -96,6 +96,9 @@ BN_CHECKED bn_status bn_model_fail_code(const bn_model *model, const bn_gguf_ten
 /* Elements of a tensor. */
 uint64_t bn_model_n_elements(const bn_gguf_tensor *tensor);
 
+/* Whether an embedding or head may be of this tensor type. */
+bool bn_model_dense_type(uint32_t type, bn_dense_type *type_out);
+
 /* Dense view of an embedding or head tensor whose bytes stand at `rows`. */
 BN_CHECKED bn_status bn_model_dense(const bn_model *model, const bn_gguf_tensor *tensor,
                                     const void *rows, bn_dense *dense_out);

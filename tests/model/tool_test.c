@@ -49,12 +49,17 @@ static bool has_file(const char *name)
 static void test_usage(void **state)
 {
     (void)state;
-    expect(0, "--help", "inspect FILE");
+    expect(0, "--help", "inspect FILE ");
     expect(0, "--version", "bitnet-model 0.");
     expect(0, "synth --help", "--vocab-from");
     expect(0, "inspect --version", "protocol");
     expect(2, "2>&1", "usage:");
-    expect(2, "convert 2>&1", "unknown command 'convert'");
+    expect(2, "covert 2>&1", "unknown command 'covert'");
+    expect(0, "convert --help", "--report FILE.json");
+    expect(2, "convert a 2>&1", "IN and OUT are needed");
+    expect(2, "convert a b --type q4_0 2>&1", "--type");
+    expect(2, "convert a b --head bf16 2>&1", "--head");
+    expect(2, "convert a b --tile 1x2:3,4 2>&1", "not of the form ROWSxCOLS:BM,BK,bm");
     expect(2, "inspect 2>&1", "one FILE is needed");
     expect(2, "inspect a b 2>&1", "one FILE is needed");
     expect(2, "inspect a --stages 0 2>&1", "--stages");
@@ -113,6 +118,25 @@ static void test_damage_ends_a_check_with_1(void **state)
     assert_int_equal(bn_json_parse(output, strlen(output), &json), BN_OK);
     bn_json_free(json);
     assert_non_null(strstr(output, "\"tensor\": \"blk.3.ffn_up.weight\""));
+}
+
+static void test_a_model_is_converted(void **state)
+{
+    (void)state;
+    assert_int_equal(run("synth c.gguf --shape tiny"), 0);
+    expect(0, "convert c.gguf tq.gguf --type tq2_0 --report d.json", "28 ternary matrices as tq2_0");
+    assert_true(has_file("d.json"));
+    expect(0, "convert tq.gguf e.gguf", "architecture bitnet-b1.58");
+    expect(0, "convert c.gguf f.gguf --head q6_k", "50.0 % zeros");
+    expect(0, "inspect f.gguf", "tied head of type Q6_K");
+    expect(1, "convert c.gguf g.gguf --type tl1 2>&1", "no kernel for this shape");
+    expect(2, "convert c.gguf c.gguf 2>&1", "give OUT another name");
+    expect(1, "convert absent.gguf g.gguf 2>&1", "absent.gguf: No such file");
+    expect(1, "convert c.gguf absent/g.gguf 2>&1", "cannot create absent/g.gguf");
+    expect(1, "convert c.gguf g.gguf --report absent/g.json 2>&1", "cannot create the report");
+    assert_false(has_file("g.gguf"));
+    assert_false(has_file("g.gguf.partial"));
+    assert_false(has_file("c.gguf.partial"));
 }
 
 static void test_json_can_be_read(void **state)
@@ -199,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_a_model_is_made_and_inspected),
         cmocka_unit_test(test_damage_ends_a_check_with_1),
+        cmocka_unit_test(test_a_model_is_converted),
         cmocka_unit_test(test_json_can_be_read),
         cmocka_unit_test(test_wrong_files_are_named),
         cmocka_unit_test(test_output_that_cannot_be_written),
