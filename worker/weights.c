@@ -21,6 +21,7 @@
 #define UNIT_GROUPS 8u
 #define UNIT_ROWS (UNIT_GROUPS * BN_TERNARY_GROUP_ROWS)
 #define RUN_BYTES (1u << 20) /* of codes or head rows that a thread reads at once */
+#define LOOK_BYTES 4096u     /* of codes, to see which occur */
 #define ERROR_TEXT_MAX 512u
 
 typedef struct weights {
@@ -73,6 +74,13 @@ static uint32_t units_per_run(uint64_t n_cols)
     return n > 0 ? (uint32_t)n : 1;
 }
 
+/* Only until every code has come; packing has found the unused one. */
+static void look_at_codes(part_result *result, const uint8_t *codes, size_t n)
+{
+    for (size_t at = 0; at < n && result->seen != BN_TRITS_SEEN_ALL; at += LOOK_BYTES)
+        result->seen |= bn_trits_fault_seen(codes + at, n - at < LOOK_BYTES ? n - at : LOOK_BYTES);
+}
+
 static bool pack_run(loader *l, part_result *result, uint8_t *staging, uint64_t unit_begin,
                      uint64_t unit_end)
 {
@@ -97,7 +105,7 @@ static bool pack_run(loader *l, part_result *result, uint8_t *staging, uint64_t 
         result->bad_index = row_begin * n_cols + bad_index;
         return false;
     }
-    result->seen |= bn_trits_fault_seen(staging, (size_t)((uint64_t)n_rows * n_cols / 4));
+    look_at_codes(result, staging, (size_t)((uint64_t)n_rows * n_cols / 4));
     return true;
 }
 
