@@ -243,21 +243,32 @@ def check_score():
 
 
 def check_greedy():
-    """The likeliest token is said to be greedy's, another one is not."""
+    """Greedy is what takes the likeliest token at each place, not only at the first or the last."""
     model = cli.tiny("bpe")
     vocab = inspect(model)["model"]["vocab"]
+
+    def ranked(tokens):
+        row = logits_of(model, tokens, vocab)[-1]
+        return sorted(range(vocab), key=lambda i: (-row[i], i))
+
     pairs, due = [], []
     for context in ("The", "one two", "abc", "It was", "x = ", "Hello", "why", "no"):
         tokens = bos_of(model) + cli.tokenize(model, context)
-        row = logits_of(model, tokens, vocab)[-1]
-        ranked = sorted(range(vocab), key=lambda i: (-row[i], i))
-        for token, is_greedy in ((ranked[0], True), (ranked[1], False), (ranked[9], False)):
-            text = cli.detokenize(model, tokens + [token])[len(cli.detokenize(model, tokens)):]
+        first = ranked(tokens)
+        made = [([token], is_greedy) for token, is_greedy in
+                ((first[0], True), (first[1], False), (first[9], False))]
+        for token, is_greedy in ((first[0], True), (first[2], False)):
+            second = ranked(tokens + [token])
+            made += [([token, second[0]], is_greedy), ([token, second[1]], False)]
+        for added, is_greedy in made:
+            text = cli.detokenize(model, tokens + added)[len(cli.detokenize(model, tokens)):]
             text = text.decode(errors="replace")
-            if "\0" not in text and split_tokens(model, context, text) == (tokens + [token], len(tokens)):
+            if "\0" not in text and split_tokens(model, context, text) == (tokens + added,
+                                                                           len(tokens)):
                 pairs.append({"context": context, "continuation": text})
-                due.append(is_greedy)
-    require(True in due and False in due, f"{due}")
+                due.append((len(added), is_greedy))
+    require(len(set(due)) == 4, f"{due}")
+    due = [is_greedy for _, is_greedy in due]
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "pairs.jsonl")
         write_lines(path, pairs)
