@@ -28,6 +28,60 @@ static bn_status write_model(const char *directory, const char *name, const char
     return status;
 }
 
+static bn_status copy_tensors(const bn_gguf *file, bn_gguf_writer *writer)
+{
+    static uint8_t bytes[1 << 16];
+    for (uint64_t i = 0; i < bn_gguf_n_tensors(file); i++) {
+        const bn_gguf_tensor *tensor = bn_gguf_tensor_at(file, i);
+        BN_ASSERT(tensor->n_bytes <= sizeof bytes);
+        BN_TRY(bn_gguf_read(file, tensor, 0, (size_t)tensor->n_bytes, bytes));
+        BN_TRY(bn_gguf_writer_data(writer, bytes, (size_t)tensor->n_bytes));
+        BN_TRY(bn_gguf_writer_end_tensor(writer));
+    }
+    return bn_gguf_writer_finish(writer);
+}
+
+/* The keys of YaRN, and some that say that a thing is absent or, with `is_refused`, there. */
+static void add_keys(bn_gguf_writer *writer, bool is_refused)
+{
+    bn_gguf_writer_key_text(writer, "qwen3.rope.scaling.type", "yarn");
+    bn_gguf_writer_key_f32(writer, "qwen3.rope.scaling.factor", 4.0f);
+    bn_gguf_writer_key_u32(writer, "qwen3.rope.scaling.original_context_length", 16);
+    bn_gguf_writer_key_f32(writer, "qwen3.rope.scaling.yarn_beta_fast", 8.0f);
+    bn_gguf_writer_key_f32(writer, "qwen3.rope.scaling.attn_factor", 0.5f);
+    bn_gguf_writer_key_u32(writer, "qwen3.expert_count", 0);
+    bn_gguf_writer_key_f32(writer, "qwen3.logit_scale", 1.0f);
+    bn_gguf_writer_key_text(writer, "general.type", "model");
+    if (is_refused) bn_gguf_writer_key_u32(writer, "prism.hadamard.block_size", 128);
+}
+
+/* A model of architecture qwen3, made anew with more keys. */
+static bn_status write_more_keys(const char *directory, const char *name, bool is_refused)
+{
+    char path[4096];
+    bn_gguf *file = NULL;
+    bn_gguf_writer *writer = NULL;
+    BN_TRY(write_model(directory, name, "qwen3", 1, BN_TENSOR_F16, true, false));
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    BN_TRY(bn_gguf_open(path, &file));
+    bn_status status = bn_gguf_writer_create(path, &writer);
+    if (status == BN_OK) {
+        for (uint64_t i = 0; i < bn_gguf_n_keys(file); i++)
+            bn_gguf_writer_key_copy(writer, file, i);
+        add_keys(writer, is_refused);
+        for (uint64_t i = 0; i < bn_gguf_n_tensors(file); i++) {
+            const bn_gguf_tensor *tensor = bn_gguf_tensor_at(file, i);
+            bn_gguf_writer_tensor(writer, tensor->name, tensor->type, tensor->dims[0],
+                                  tensor->n_dims > 1 ? tensor->dims[1] : 0);
+        }
+        status = bn_gguf_writer_begin_data(writer);
+    }
+    if (status == BN_OK) status = copy_tensors(file, writer);
+    bn_gguf_writer_destroy(writer);
+    bn_gguf_close(file);
+    return status;
+}
+
 static bn_status write_bytes(const char *directory, const char *name, const void *bytes, size_t n)
 {
     char path[4096];
@@ -74,6 +128,8 @@ static bn_status write_all(const char *directory)
     BN_TRY(write_model(directory, "bitnet", "bitnet", 2, BN_TENSOR_F16, true, false));
     BN_TRY(write_model(directory, "bitnet-25-q6_k", "bitnet-25", 1, BN_TENSOR_Q6_K, true, false));
     BN_TRY(write_model(directory, "vocab", "bitnet-b1.58", 1, BN_TENSOR_BF16, true, true));
+    BN_TRY(write_more_keys(directory, "qwen3-yarn", false));
+    BN_TRY(write_more_keys(directory, "refused-keys", true));
     BN_TRY(write_keys(directory));
     BN_TRY(write_bytes(directory, "absurd-counts", absurd_counts, sizeof absurd_counts - 1));
     BN_TRY(write_bytes(directory, "absurd-name", absurd_name, sizeof absurd_name - 1));

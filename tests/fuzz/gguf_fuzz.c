@@ -66,6 +66,19 @@ static void read_file(const bn_gguf *file)
         touch(tokenizer.model.bytes, tokenizer.model.n);
 }
 
+/* Whatever the keys say, angles stay within what sine and cosine are made for. */
+static void rotate(const bn_model_config *c)
+{
+    double inv_freq[BN_HEAD_SIZE_MAX / 2];
+    float cosines[BN_HEAD_SIZE_MAX / 2], sines[BN_HEAD_SIZE_MAX / 2];
+    bn_rope_frequencies((double)c->rope_base, c->head_size, NULL, inv_freq);
+    bn_rope_yarn_frequencies(&c->yarn, (double)c->rope_base, c->head_size, inv_freq);
+    bn_rope_angles(BN_ROPE_POSITION_MAX, inv_freq, bn_rope_yarn_magnitude(&c->yarn),
+                   c->head_size / 2, cosines, sines);
+    touch(cosines, c->head_size / 2 * sizeof *cosines);
+    touch(sines, c->head_size / 2 * sizeof *sines);
+}
+
 static void read_model(const bn_model *model)
 {
     static bn_shard_plan plan;
@@ -73,6 +86,7 @@ static void read_model(const bn_model *model)
     const bn_plan_worker workers[3] = {{.name = "a"}, {.name = "b"}, {.name = "c"}};
     bn_dense dense;
     bn_health health;
+    rotate(&model->config);
     sink += bn_inspect_check(model) == BN_OK;
     if (bn_health_check(model, 1, &health) == BN_OK) sink += health.n_findings;
     bn_health_free(&health);
