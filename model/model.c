@@ -11,6 +11,7 @@
 #include "model/model_config.h"
 #include "model/stage_bytes.h"
 #include "model/tensor_type.h"
+#include "model/trits.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -144,9 +145,12 @@ static bn_model_linear find_linear(finder *f, uint32_t layer, const char *part, 
     name_of(name, layer, part, "weight");
     linear.weight = find_needed(f, name, n_cols, n_rows);
     if (linear.weight == NULL) return linear;
-    if (linear.weight->type != BN_TENSOR_I2_S)
-        fail_type(f, linear.weight, "ternary weights must be I2_S (36)");
-    else if (n_cols * n_rows % I2S_BLOCK != 0)
+    if (!bn_trits_can_read(linear.weight->type))
+        fail_type(
+            f, linear.weight,
+            "ternary weights may be I2_S, TL1, TL2, TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0, IQ1_BN, "
+            "IQ2_BN, F16, BF16 or F32");
+    else if (linear.weight->type == BN_TENSOR_I2_S && n_cols * n_rows % I2S_BLOCK != 0)
         f->status = bn_fail(BN_ERR_UNSUPPORTED, "MODEL-TENSOR",
                             "%s: tensor %s has %" PRIu64 " × %" PRIu64
                             " elements, not a multiple of %u as I2_S needs",

@@ -5,6 +5,7 @@
 #include "common/arena.h"
 #include "kernels/screen.h"
 #include "model/tensor_type.h"
+#include "model/trits.h"
 
 static uint64_t rounded(uint64_t bytes)
 {
@@ -16,9 +17,18 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+uint64_t bn_stage_bytes_scales(const bn_gguf_tensor *weight)
+{
+    uint64_t n_rows = weight->dims[1], n_scales = bn_trits_scales_max(weight);
+    if (n_scales <= 1) return 0;
+    return bn_ternary_groups((uint32_t)n_rows) * (uint64_t)BN_TERNARY_GROUP_ROWS *
+           (n_scales / n_rows) * sizeof(float);
+}
+
 uint64_t bn_stage_bytes_linear(const bn_gguf_tensor *weight)
 {
-    return rounded(bn_ternary_bytes((uint32_t)weight->dims[1], (uint32_t)weight->dims[0]));
+    return rounded(bn_ternary_bytes((uint32_t)weight->dims[1], (uint32_t)weight->dims[0])) +
+           rounded(bn_stage_bytes_scales(weight));
 }
 
 static uint64_t norm_bytes(const bn_gguf_tensor *norm)

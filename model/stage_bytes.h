@@ -27,7 +27,11 @@
 /* All logits of a position on their way to the coordinator: rows waiting. */
 #define BN_STAGE_LOGITS_QUEUED 4u
 
-/* One linear layer packed as R16. */
+/* The scales beside one packed linear layer, as many as its type can hold: how many of them differ
+ * is known only when all are read. 0: one for the tensor. */
+uint64_t bn_stage_bytes_scales(const bn_gguf_tensor *weight);
+
+/* One linear layer packed as R16, scales included. */
 uint64_t bn_stage_bytes_linear(const bn_gguf_tensor *weight);
 
 /* Packed trits and norms of one layer. */

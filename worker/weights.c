@@ -1,9 +1,4 @@
-/* weights.c — one pass over the stage's tensors.
- *
- * A unit of 8 groups (128 rows) always begins at a byte of the I2_S codes, whatever the number of
- * columns, because 128 rows are a multiple of its 128-code block. Threads take runs of units; a
- * run of codes packs like a tensor of its own, since groups of R16 follow each other.
- */
+/* weights.c — one pass over the stage's tensors. */
 #include "worker/weights.h"
 
 #include "common/alloc.h"
@@ -11,17 +6,14 @@
 #include "common/log.h"
 #include "kernels/screen.h"
 #include "model/stage_bytes.h"
-#include "model/trits_fault.h"
 #include "worker/map_guard.h"
+#include "worker/packer.h"
 #include "worker/reserve.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#define UNIT_GROUPS 8u
-#define UNIT_ROWS (UNIT_GROUPS * BN_TERNARY_GROUP_ROWS)
-#define RUN_BYTES (1u << 20) /* of codes or head rows that a thread reads at once */
-#define LOOK_BYTES 4096u     /* of codes, to see which occur */
+#define RUN_BYTES (1u << 20) /* of head rows that a thread reads at once */
 #define ERROR_TEXT_MAX 512u
 
 typedef struct weights {
@@ -33,9 +25,6 @@ typedef struct weights {
 
 typedef struct part_result {
     bn_status status;
-    bool has_bad_code;
-    uint64_t bad_index;
-    uint32_t seen; /* codes, as in model/trits_fault.h */
     char text[ERROR_TEXT_MAX];
 } part_result;
 
@@ -43,6 +32,7 @@ typedef struct loader {
     const bn_model *model;
     weights *weights;
     bn_thread_pool *pool;
+    bn_packer *packer;
     const bn_kernels *screen_kernels;
     bn_screen_parts screen_parts;
     bn_weights_progress *on_progress;
@@ -51,7 +41,6 @@ typedef struct loader {
     uint8_t *staging; /* [n_threads][staging_bytes] */
     size_t staging_bytes;
     part_result *results; /* [n_threads] */
-    bn_trits_faults faults;
 
     /* of the tensor under way */
     const bn_gguf_tensor *tensor;
@@ -61,66 +50,6 @@ typedef struct loader {
 static bool makes_screen(const loader *l)
 {
     return l->screen_kernels != NULL && bn_stage_bytes_screen(l->model) > 0;
-}
-
-static size_t unit_code_bytes(uint64_t n_cols)
-{
-    return (size_t)n_cols * UNIT_ROWS / 4;
-}
-
-static uint32_t units_per_run(uint64_t n_cols)
-{
-    size_t n = RUN_BYTES / unit_code_bytes(n_cols);
-    return n > 0 ? (uint32_t)n : 1;
-}
-
-/* Only until every code has come; packing has found the unused one. */
-static void look_at_codes(part_result *result, const uint8_t *codes, size_t n)
-{
-    for (size_t at = 0; at < n && result->seen != BN_TRITS_SEEN_ALL; at += LOOK_BYTES)
-        result->seen |= bn_trits_fault_seen(codes + at, n - at < LOOK_BYTES ? n - at : LOOK_BYTES);
-}
-
-static bool pack_run(loader *l, part_result *result, uint8_t *staging, uint64_t unit_begin,
-                     uint64_t unit_end)
-{
-    uint32_t n_cols = (uint32_t)l->tensor->dims[0];
-    uint64_t row_begin = unit_begin * UNIT_ROWS;
-    uint64_t row_end = unit_end * UNIT_ROWS;
-    if (row_end > l->tensor->dims[1]) row_end = l->tensor->dims[1];
-    uint32_t n_rows = (uint32_t)(row_end - row_begin);
-
-    result->status = bn_gguf_read(l->model->file, l->tensor, row_begin * n_cols / 4,
-                                  (size_t)((uint64_t)n_rows * n_cols / 4), staging);
-    if (result->status != BN_OK) {
-        memcpy(result->text, bn_log_last_error(),
-               strnlen(bn_log_last_error(), sizeof result->text - 1));
-        return false;
-    }
-    uint64_t bad_index;
-    uint8_t *to = l->to + unit_begin * UNIT_GROUPS * bn_ternary_group_bytes(n_cols);
-    if (!bn_ternary_pack_i2s(staging, n_rows, n_cols, 0, bn_ternary_groups(n_rows), to,
-                             &bad_index)) {
-        result->has_bad_code = true;
-        result->bad_index = row_begin * n_cols + bad_index;
-        return false;
-    }
-    look_at_codes(result, staging, (size_t)((uint64_t)n_rows * n_cols / 4));
-    return true;
-}
-
-static void pack_part(void *context, uint32_t thread_index, uint32_t n_threads)
-{
-    loader *l = context;
-    size_t n_units = (size_t)((l->tensor->dims[1] + UNIT_ROWS - 1) / UNIT_ROWS);
-    uint32_t run = units_per_run(l->tensor->dims[0]);
-    size_t begin, end;
-    bn_thread_part(n_units, thread_index, n_threads, &begin, &end);
-    uint8_t *staging = l->staging + thread_index * l->staging_bytes;
-    for (size_t unit = begin; unit < end; unit += run) {
-        size_t unit_end = end - unit < run ? end : unit + run;
-        if (!pack_run(l, &l->results[thread_index], staging, unit, unit_end)) return;
-    }
 }
 
 static void copy_part(void *context, uint32_t thread_index, uint32_t n_threads)
@@ -139,6 +68,12 @@ static void copy_part(void *context, uint32_t thread_index, uint32_t n_threads)
     }
 }
 
+static bn_status add_progress(loader *l, uint64_t n_bytes)
+{
+    l->done_bytes += n_bytes;
+    return l->on_progress(l->progress_context, l->done_bytes, l->total_bytes);
+}
+
 /* Runs `task` over the tensor and reports the first thread that failed. */
 static bn_status run_task(loader *l, bn_thread_task *task, const bn_gguf_tensor *tensor, void *to)
 {
@@ -149,40 +84,25 @@ static bn_status run_task(loader *l, bn_thread_task *task, const bn_gguf_tensor 
     bn_thread_pool_run(l->pool, task, l);
     for (uint32_t i = 0; i < n_threads; i++) {
         const part_result *result = &l->results[i];
-        if (result->has_bad_code) return bn_model_fail_code(l->model, tensor, result->bad_index);
         if (result->status != BN_OK) {
             return bn_fail(result->status, "WEIGHTS-READ", "cannot load tensor %s: %s",
                            tensor->name, result->text);
         }
     }
-    l->done_bytes += tensor->n_bytes;
-    return l->on_progress(l->progress_context, l->done_bytes, l->total_bytes);
-}
-
-/* What the threads have seen of the tensor's codes; the load goes on. */
-static void note_fault(loader *l)
-{
-    uint32_t seen = 0;
-    for (uint32_t i = 0; i < bn_thread_pool_size(l->pool); i++)
-        seen |= l->results[i].seen;
-    const char *fault = bn_trits_fault_of(seen);
-    if (fault != NULL) bn_trits_faults_add(&l->faults, l->tensor->name, fault);
+    return add_progress(l, tensor->n_bytes);
 }
 
 static bn_status load_linear(loader *l, const bn_model_linear *linear, bn_ternary *ternary_out)
 {
-    uint32_t n_cols = (uint32_t)linear->weight->dims[0];
-    uint32_t n_rows = (uint32_t)linear->weight->dims[1];
-    void *blocks;
-    ternary_out->n_rows = n_rows;
-    ternary_out->n_cols = n_cols;
-    BN_TRY(bn_model_i2s_scale(l->model, linear->weight, &ternary_out->scale));
+    const bn_gguf_tensor *tensor = linear->weight;
+    size_t scale_bytes = (size_t)bn_stage_bytes_scales(tensor);
+    void *blocks, *scales = NULL;
+    size_t bytes = bn_ternary_bytes((uint32_t)tensor->dims[1], (uint32_t)tensor->dims[0]);
+    BN_TRY(bn_arena_take(l->weights->arena, bytes, &blocks));
+    if (scale_bytes > 0) BN_TRY(bn_arena_take(l->weights->arena, scale_bytes, &scales));
+    BN_TRY(bn_packer_run(l->packer, tensor, blocks, scales, ternary_out));
     BN_TRY(bn_model_post_scale(l->model, linear, &ternary_out->post_scale));
-    BN_TRY(bn_arena_take(l->weights->arena, bn_ternary_bytes(n_rows, n_cols), &blocks));
-    ternary_out->blocks = blocks;
-    BN_TRY(run_task(l, pack_part, linear->weight, blocks));
-    note_fault(l);
-    return BN_OK;
+    return add_progress(l, tensor->n_bytes);
 }
 
 /* Small vectors; *out stays NULL when there is no tensor. */
@@ -248,8 +168,7 @@ static bn_status make_screen(loader *l)
         .n_rows = n_rows,
         .n_cols = n_cols,
     };
-    l->done_bytes += bn_stage_bytes_screen(l->model);
-    return l->on_progress(l->progress_context, l->done_bytes, l->total_bytes);
+    return add_progress(l, bn_stage_bytes_screen(l->model));
 }
 
 static bn_status load_head(loader *l)
@@ -286,19 +205,15 @@ static bn_status load_all(loader *l)
         BN_TRY(load_layer(l, &l->model->layers[i], &w->layers[i - span.layer_begin]));
     }
     if (span.has_head) BN_TRY(load_head(l));
-    bn_trits_faults_warn(&l->faults, bn_gguf_path(l->model->file));
     return BN_OK;
 }
 
 static void count_linear(loader *l, const bn_model_linear *linear)
 {
-    uint64_t n_cols = linear->weight->dims[0];
-    size_t bytes = unit_code_bytes(n_cols) * units_per_run(n_cols);
-    if (bytes > l->staging_bytes) l->staging_bytes = bytes;
     l->total_bytes += linear->weight->n_bytes;
 }
 
-/* What will be read, and the largest run of it. */
+/* What will be read. */
 static void count_bytes(loader *l)
 {
     bn_stage_span span = l->weights->public_part.span;
@@ -336,6 +251,7 @@ static bn_status reserve(loader *l)
                        "no memory to load %s: %" PRIu32 " × %zu bytes of staging wanted",
                        bn_gguf_path(l->model->file), n_threads, l->staging_bytes);
     }
+    BN_TRY(bn_packer_create(l->model, l->pool, &l->packer));
     return bn_arena_create("weights", (size_t)bytes.weights, &l->weights->arena);
 }
 
@@ -356,6 +272,8 @@ bn_status bn_weights_load(const bn_model *model, bn_stage_span span, bn_thread_p
     };
     bn_status status = reserve(&l);
     if (status == BN_OK) status = load_all(&l);
+    if (status == BN_OK) bn_packer_warn(l.packer);
+    bn_packer_destroy(l.packer);
     bn_free(l.staging);
     bn_free(l.results);
     if (status != BN_OK) {

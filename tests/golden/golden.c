@@ -11,8 +11,9 @@
 #define VOCAB_MAX 65536u
 
 const char *const bn_golden_names[] = {
-    "bitnet-silu",   "b158-relu2-straddling", "bitnet25-relu2-bf16", "llama-freqs-q8",
-    "llama-q6k-gqa", "bitnet-long",           "qwen3-yarn",
+    "bitnet-silu",     "b158-relu2-straddling", "bitnet25-relu2-bf16", "llama-freqs-q8",
+    "llama-q6k-gqa",   "bitnet-long",           "qwen3-yarn",          "bitnet-tq2-groups",
+    "qwen3-q2-groups", "llama-tq1-groups",
 };
 const uint32_t bn_golden_n_names = sizeof bn_golden_names / sizeof bn_golden_names[0];
 

@@ -14,7 +14,8 @@ import sys
 
 import numpy as np
 
-F32, F16, Q8_0, Q6_K, BF16, I2_S = 0, 1, 8, 14, 30, 36
+F32, F16, Q4_0, Q5_0, Q8_0, Q4_K, Q6_K, BF16 = 0, 1, 2, 6, 8, 12, 14, 30
+TQ1_0, TQ2_0, I2_S, Q2_0, PQ2_0, PTQ1_0 = 34, 35, 36, 42, 142, 143
 U32, I32, FLOAT, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 ALIGNMENT = 32
 FILE_TYPE_I2_S = 40
@@ -60,8 +61,95 @@ def pack_q6_k(w):
     return out.tobytes()
 
 
+def pack_q4_0(w):
+    blocks = w.reshape(-1, 32).astype(np.float32)
+    d = (np.abs(blocks).max(axis=1) / 7).astype(np.float16)
+    q = (np.rint(blocks / d.astype(np.float32)[:, None]).clip(-8, 7) + 8).astype(np.uint8)
+    out = np.empty(len(blocks), dtype=[("d", "<f2"), ("q", "u1", 16)])
+    out["d"], out["q"] = d, q[:, :16] | q[:, 16:] << 4
+    return out.tobytes()
+
+
+def pack_q5_0(w):
+    blocks = w.reshape(-1, 32).astype(np.float32)
+    d = (np.abs(blocks).max(axis=1) / 15).astype(np.float16)
+    q = (np.rint(blocks / d.astype(np.float32)[:, None]).clip(-16, 15) + 16).astype(np.uint32)
+    out = np.empty(len(blocks), dtype=[("d", "<f2"), ("high", "<u4"), ("q", "u1", 16)])
+    out["high"] = ((q >> 4) << np.arange(32, dtype=np.uint32)).sum(axis=1)
+    out["d"], out["q"] = d, q[:, :16] & 15 | (q[:, 16:] & 15) << 4
+    return out.tobytes()
+
+
+def pack_q4_k(w):
+    runs = w.reshape(-1, 8, 32).astype(np.float32)
+    low, high = np.minimum(runs.min(axis=2), 0), runs.max(axis=2)
+    step, least = (high - low) / 15, -low
+    d, dmin = ((x.max(axis=1) / 63).astype(np.float16) for x in (step, least))
+    scale = np.rint(step / d.astype(np.float32)[:, None]).clip(1, 63).astype(np.uint8)
+    least = np.rint(least / dmin.astype(np.float32)[:, None]).clip(0, 63).astype(np.uint8)
+    q = np.rint((runs + (dmin[:, None] * least.astype(np.float32))[:, :, None])
+                / (d[:, None] * scale.astype(np.float32))[:, :, None]).clip(0, 15).astype(np.uint8)
+    out = np.empty(len(runs), dtype=[("d", "<f2"), ("dmin", "<f2"), ("p", "u1", 12),
+                                     ("q", "u1", 128)])
+    out["d"], out["dmin"] = d, dmin
+    out["p"][:, 0:4] = scale[:, :4] | (scale[:, 4:] >> 4) << 6
+    out["p"][:, 4:8] = least[:, :4] | (least[:, 4:] >> 4) << 6
+    out["p"][:, 8:12] = scale[:, 4:] & 15 | (least[:, 4:] & 15) << 4
+    out["q"] = (q[:, 0::2] | q[:, 1::2] << 4).reshape(-1, 128)
+    return out.tobytes()
+
+
+# Ternary blocks: columns of a block, its fields with "d" and "q", and codes (trit + 1) to bytes.
+def bytes_q2_0(code):
+    quads = code.reshape(len(code), -1, 4)
+    return quads[:, :, 0] | quads[:, :, 1] << 2 | quads[:, :, 2] << 4 | quads[:, :, 3] << 6
+
+
+def bytes_tq2_0(code):
+    planes = code.reshape(-1, 2, 4, 32)
+    packed = planes[:, :, 0] | planes[:, :, 1] << 2 | planes[:, :, 2] << 4 | planes[:, :, 3] << 6
+    return packed.reshape(-1, 64)
+
+
+def base_3(digits):
+    """blocks x digits x bytes: the first digit is the most significant of five."""
+    number = np.zeros((digits.shape[0], digits.shape[2]), np.uint32)
+    for n in range(5):
+        number = 3 * number + (digits[:, n] if n < digits.shape[1] else 0)
+    return ((number * 256 + 242) // 243).astype(np.uint8)
+
+
+def bytes_tq1_0(code):
+    return np.concatenate([base_3(code[:, :160].reshape(-1, 5, 32)),
+                           base_3(code[:, 160:240].reshape(-1, 5, 16)),
+                           base_3(code[:, 240:].reshape(-1, 4, 4))], axis=1)
+
+
+def bytes_ptq1_0(code):
+    return np.concatenate([base_3(code[:, :80].reshape(-1, 5, 16)),
+                           base_3(code[:, 80:120].reshape(-1, 5, 8)),
+                           base_3(code[:, 120:].reshape(-1, 4, 2))], axis=1)
+
+
+TERNARY = {Q2_0: (64, [("d", "<f2"), ("q", "u1", 16)], bytes_q2_0),
+           PQ2_0: (128, [("d", "<f2"), ("q", "u1", 32)], bytes_q2_0),
+           TQ2_0: (256, [("q", "u1", 64), ("d", "<f2")], bytes_tq2_0),
+           TQ1_0: (256, [("q", "u1", 52), ("d", "<f2")], bytes_tq1_0),
+           PTQ1_0: (128, [("q", "u1", 26), ("d", "<f2")], bytes_ptq1_0)}
+
+
+def pack_ternary(kind, trits, scales):
+    """A scale for every block."""
+    cols, fields, to_bytes = TERNARY[kind]
+    code = (trits.reshape(-1, cols) + 1).astype(np.uint8)
+    out = np.empty(len(code), dtype=fields)
+    out["d"], out["q"] = scales.astype(np.float16), to_bytes(code)
+    return out.tobytes()
+
+
 PACK = {F32: lambda w: w.astype("<f4").tobytes(), F16: lambda w: w.astype("<f2").tobytes(),
-        BF16: pack_bf16, Q8_0: pack_q8_0, Q6_K: pack_q6_k}
+        BF16: pack_bf16, Q8_0: pack_q8_0, Q6_K: pack_q6_k, Q4_0: pack_q4_0, Q5_0: pack_q5_0,
+        Q4_K: pack_q4_k}
 
 
 # --- container ---------------------------------------------------------------------------------
@@ -180,6 +268,7 @@ class Model:
         self.version = options.pop("version", 3)
         self.hidden_act = options.pop("hidden_act", None)
         self.yarn = options.pop("yarn", None)  # factor, original context
+        self.weights = options.pop("weights", I2_S)
         assert not options, options
         self.is_llama = arch == "llama"
         self.has_sub_norms = arch.startswith("bitnet")
@@ -193,11 +282,21 @@ class Model:
         if permuted_heads:  # half-split rows of each head become interleaved pairs
             trits = trits.reshape(permuted_heads, 2, -1, cols).swapaxes(1, 2).reshape(rows, cols)
         scale = float(self.rng.uniform(0.8, 1.2) / np.sqrt(0.6 * cols))
-        w.tensor(name + ".weight", [cols, rows], I2_S, pack_i2_s(trits, scale))
+        if self.weights == I2_S:
+            data = pack_i2_s(trits, scale)
+        else:  # a scale for each block
+            n = trits.size // TERNARY[self.weights][0]
+            data = pack_ternary(self.weights, trits, scale * self.rng.uniform(0.5, 1.5, n))
+        w.tensor(name + ".weight", [cols, rows], self.weights, data)
         if self.post_scale:
             w.tensor(name + ".scale", [1], F32, PACK[F32](self.rng.uniform(0.7, 1.3, 1)))
 
     def dense(self, w, name, kind):
+        if kind in TERNARY:
+            trits = self.rng.integers(-1, 2, (self.vocab, self.hidden))
+            scales = self.rng.uniform(0.5, 1.5, trits.size // TERNARY[kind][0])
+            w.tensor(name, [self.hidden, self.vocab], kind, pack_ternary(kind, trits, scales))
+            return
         rows = self.rng.standard_normal((self.vocab, self.hidden))
         rows *= 0.5 + self.rng.random((self.vocab, 1))
         w.tensor(name, [self.hidden, self.vocab], kind, PACK[kind](rows))
@@ -276,6 +375,12 @@ GOLDEN = {
     "llama-q6k-gqa": (Model(5, "llama", 1, 256, 128, 4, 1, 288, embedding=Q8_0, head=Q6_K), 12),
     "qwen3-yarn": (Model(7, "qwen3", 2, 128, 256, 4, 2, 288, head_size=64, base=1e6, eps=1e-6,
                          yarn=(4.0, 64)), 96),
+    "bitnet-tq2-groups": (Model(8, "bitnet", 2, 256, 512, 4, 2, 288, weights=TQ2_0,
+                                embedding=Q4_0, head=Q5_0), 12),
+    "qwen3-q2-groups": (Model(9, "qwen3", 2, 128, 384, 4, 2, 288, head_size=64, base=1e6, eps=1e-6,
+                              weights=Q2_0, embedding=PQ2_0), 12),
+    "llama-tq1-groups": (Model(10, "llama", 1, 256, 256, 4, 2, 288, weights=TQ1_0,
+                               embedding=PTQ1_0, head=Q4_K), 12),
     "bitnet-long": (Model(6, "bitnet", 1, 128, 128, 2, 1, 288, hidden_act="relu2"), 270),
 }
 

@@ -80,15 +80,21 @@ class Gguf:
             w = d * blocks[:, 2:].view(np.int8)
         elif kind == 14:
             w = q6_k(raw[:n // 256 * 210].reshape(-1, 210))
+        elif kind in BLOCKS:
+            cols, size, decode = BLOCKS[kind]
+            w = decode(raw[:n // cols * size].reshape(-1, size))
         else:
             raise SystemExit("%s: type %d is not a dense type" % (name, kind))
         return w.astype(np.float64).reshape(dims[::-1])
 
     def ternary(self, name):
-        """Trits (int64, rows × columns), scale, post-scale (1 when absent)."""
+        """Trits (int64, rows × columns), scale, post-scale (1 when absent). Where scales differ
+        within a tensor, the weights (doubles) and 1 instead of the first two."""
         (cols, rows), kind, raw = self.bytes_of(name + ".weight")
+        if kind in BLOCKS:
+            return self.dense(name + ".weight"), 1.0, 1.0
         if kind != 36:
-            raise SystemExit("%s.weight: type %d is not I2_S" % (name, kind))
+            raise SystemExit("%s.weight: type %d is not ternary" % (name, kind))
         n = rows * cols
         index = np.arange(n)
         block, j = index // 128, index % 128
@@ -111,6 +117,67 @@ def q6_k(blocks):
         q = low.astype(np.int64) + 16 * high.astype(np.int64) - 32
         out[:, i] = d * scales[:, 8 * half + 2 * quarter + l // 16] * q
     return out
+
+
+def half(two_bytes):
+    return two_bytes.copy().view("<f2").astype(np.float64)
+
+
+def nibbles(raw):
+    return np.concatenate([raw & 15, raw >> 4], axis=1).astype(np.int64)
+
+
+def q4_0(b):
+    return half(b[:, :2]) * (nibbles(b[:, 2:]) - 8)
+
+
+def q5_0(b):
+    high = np.unpackbits(b[:, 2:6], axis=1, bitorder="little").astype(np.int64)
+    return half(b[:, :2]) * (nibbles(b[:, 6:]) + 16 * high - 16)
+
+
+def q4_k(b):
+    p, out = b[:, 4:16].astype(np.int64), np.empty((len(b), 256))
+    d, dmin = half(b[:, :2])[:, 0], half(b[:, 2:4])[:, 0]
+    for i in range(256):
+        j, byte = i // 32, b[:, 16 + i // 64 * 32 + i % 32].astype(np.int64)
+        scale = p[:, j] & 63 if j < 4 else p[:, j + 4] & 15 | p[:, j - 4] >> 6 << 4
+        least = p[:, j + 4] & 63 if j < 4 else p[:, j + 4] >> 4 | p[:, j] >> 6 << 4
+        out[:, i] = d * scale * (byte >> (4 if j % 2 else 0) & 15) - dmin * least
+    return out
+
+
+def q2_0(b):
+    code = b[:, 2:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3
+    return half(b[:, :2]) * (code.reshape(len(b), -1).astype(np.int64) - 1)
+
+
+def tq2_0(b):
+    i = np.arange(256)
+    code = b[:, i // 128 * 32 + i % 32] >> (i % 128 // 32 * 2).astype(np.uint8) & 3
+    return half(b[:, 64:]) * (code.astype(np.int64) - 1)
+
+
+def base_3(part, n_digits):
+    """ceil(number * 256 / 243) of five digits, the most significant first; then the next byte's
+    stand beside: all first digits, all second ones."""
+    number = part.astype(np.int64) * 243 // 256
+    return np.concatenate([number // 3 ** (4 - n) % 3 - 1 for n in range(n_digits)], axis=1)
+
+
+def tq1_0(b):
+    return half(b[:, 52:]) * np.concatenate(
+        [base_3(b[:, :32], 5), base_3(b[:, 32:48], 5), base_3(b[:, 48:52], 4)], axis=1)
+
+
+def ptq1_0(b):
+    return half(b[:, 26:]) * np.concatenate(
+        [base_3(b[:, :16], 5), base_3(b[:, 16:24], 5), base_3(b[:, 24:26], 4)], axis=1)
+
+
+# type: columns and bytes of a block, values of blocks
+BLOCKS = {2: (32, 18, q4_0), 6: (32, 22, q5_0), 12: (256, 144, q4_k), 34: (256, 54, tq1_0),
+          35: (256, 66, tq2_0), 42: (64, 18, q2_0), 142: (128, 34, q2_0), 143: (128, 28, ptq1_0)}
 
 
 def f16(x):

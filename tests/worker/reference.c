@@ -86,6 +86,17 @@ static double tq1_0_value(const uint8_t *block, uint32_t i)
     return half_value(block + 52) * ((int)(digits % 3) - 1);
 }
 
+/* The same in blocks of 128. */
+static double ptq1_0_value(const uint8_t *block, uint32_t i)
+{
+    uint32_t at = i < 80 ? i % 16 : i < 120 ? 16 + i % 8 : 24 + i % 2;
+    uint32_t n = i < 80 ? i / 16 : i < 120 ? (i - 80) / 8 : (i - 120) / 2;
+    uint32_t digits = (uint32_t)block[at] * 243 >> 8;
+    for (uint32_t k = n; k < 4; k++)
+        digits /= 3;
+    return half_value(block + 26) * ((int)(digits % 3) - 1);
+}
+
 static double q4_k_value(const uint8_t *block, uint32_t i)
 {
     const uint8_t *s = block + 4;
@@ -122,6 +133,7 @@ static double dense_value(uint32_t type, const uint8_t *data, uint64_t i)
     case BN_TENSOR_Q2_0_128:
     case BN_TENSOR_PQ2_0: return q2_0_value(data + i / 128 * 34, (uint32_t)(i % 128));
     case BN_TENSOR_TQ1_0: return tq1_0_value(data + i / 256 * 54, (uint32_t)(i % 256));
+    case BN_TENSOR_PTQ1_0: return ptq1_0_value(data + i / 128 * 28, (uint32_t)(i % 128));
     case BN_TENSOR_TQ2_0: return tq2_0_value(data + i / 256 * 66, (uint32_t)(i % 256));
     default:
         BN_ASSERT(type == BN_TENSOR_Q6_K);
