@@ -1,100 +1,78 @@
-/* chat_template.c — templates as rows of a table; no template language.
+/* chat_template.c — texts by name, and renderings cut into what may be a control token and what
+ * not.
  *
- * A message is: the opening of its role (at most a marker, a word, a marker), a head, the text, a
- * tail, an end marker. Head, text and tail are tokenised as one piece, as the models were trained
- * ("User: hello" has the token " hello"); markers come from the vocabulary, never from text.
+ * Text and template are tokenised in one go, since the pieces of a vocabulary do not end where a
+ * message begins ("User: hello" has the token " hello"); the marks of the rendering tell which
+ * bytes may spell a control token.
  */
 #include "coordinator/chat_template.h"
 
 #include "common/alloc.h"
-#include "common/hash.h"
 #include "common/log.h"
-#include "coordinator/unicode.h"
+#include "coordinator/jinja.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define KEY_TEMPLATE "tokenizer.chat_template"
-#define N_ROLES 3
-
-typedef struct opening {
-    const char *marker; /* NULL: none */
-    const char *word;
-    const char *marker_after;
-    const char *head; /* in one piece with the text */
-} opening;
+#define MARK_TEXT 1u
+#define MARK_ANSWER 2u /* of the answer that a conversation goes on from */
+#define MARKER_MAX 64u
+#define SHORTEST_MARKER 5u /* <|x|> */
 
 struct bn_chat_template {
-    const char *name;
+    char *name;
+    bn_jinja *jinja; /* NULL: none */
+    bool is_ours;    /* so every marker in its text must be a token */
+    char bos[BN_TOKEN_PIECE_MAX + 1], eos[BN_TOKEN_PIECE_MAX + 1];
+    bool has_bos, has_eos;
     bool adds_bos; /* also when the file does not ask for it */
-    bool trims;    /* white space around the text is dropped */
-    bool has_turns;
-    opening openings[N_ROLES];
-    const char *tail;
-    const char *end_marker;
 };
 
-#define HEADER_BEGIN "<|start_header_id|>"
-#define HEADER_END "<|end_header_id|>"
-#define TURN_END "<|eot_id|>"
-
-static const bn_chat_template templates[] = {
-    {.name = "none"},
-    {
-        .name = "2b-4t",
-        .adds_bos = true,
-        .trims = true,
-        .has_turns = true,
-        .openings = {{.head = "System: "}, {.head = "User: "}, {.head = "Assistant: "}},
-        .tail = "",
-        .end_marker = TURN_END,
-    },
-    {
-        .name = "llama-3",
-        .adds_bos = true,
-        .trims = true,
-        .has_turns = true,
-        .openings = {{HEADER_BEGIN, "system", HEADER_END, "\n\n"},
-                     {HEADER_BEGIN, "user", HEADER_END, "\n\n"},
-                     {HEADER_BEGIN, "assistant", HEADER_END, "\n\n"}},
-        .tail = "",
-        .end_marker = TURN_END,
-    },
-    {
-        .name = "falcon3",
-        .has_turns = true,
-        .openings = {{.marker = "<|system|>", .head = "\n"},
-                     {.marker = "<|user|>", .head = "\n"},
-                     {.marker = "<|assistant|>", .head = "\n"}},
-        .tail = "\n",
-    },
+static const struct {
+    const char *name, *text;
+} templates[] = {
+    {"none", ""},
+    /* microsoft/bitnet-b1.58-2B-4T */
+    {"2b-4t", "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+              "{{ message['role'] | capitalize + ': ' + message['content'] | trim + '<|eot_id|>' }}"
+              "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"},
+    /* meta-llama/Meta-Llama-3-8B-Instruct */
+    {"llama-3", "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+                "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'"
+                " + message['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+                "{% if add_generation_prompt %}"
+                "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"},
+    /* tiiuae/Falcon3, without its branch for tools */
+    {"falcon3", "{% for message in messages %}"
+                "{{ '<|' + message['role'] + '|>\\n' + message['content'] }}"
+                "{{ eos_token if message['role'] == 'assistant' }}"
+                "{{ '\\n' if message['role'] != 'assistant' or not loop.last }}"
+                "{{ '<|assistant|>\\n' if loop.last and add_generation_prompt }}{% endfor %}"},
+    {"chatml",
+     "{% for message in messages %}"
+     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"},
 };
 
-#define N_TEMPLATES (sizeof templates / sizeof *templates)
-#define NONE (&templates[0])
+/* Published with tokenizers that put BOS first, which files made of them do not always say. */
+static const char *const names_with_bos[] = {"2b-4t"};
 
-const char *const bn_chat_template_names[] = {"auto", "none", "2b-4t", "llama-3", "falcon3", NULL};
-
-/* Published texts, by bn_chat_template_hash. */
-static const struct known {
+/* Published texts that are wrong, by bn_chat_template_hash. */
+static const struct {
     bn_hash128 hash;
     const char *name;
-} known_texts[] = {
-    /* microsoft/bitnet-b1.58-2B-4T, tokenizer_config.json */
-    {{.high = 0x446318db47e141db, .low = 0x991358c0a79c6ffd}, "2b-4t"},
+} wrong_texts[] = {
     /* microsoft/bitnet-b1.58-2B-4T-gguf: the "Human: … BITNETAssistant: " that the converter
      * (convert-ms-to-gguf-bitnet.py) writes and that the model was not trained on */
     {{.high = 0xa8092a5003727ffd, .low = 0x36745d84a2981725}, "2b-4t"},
-    /* meta-llama/Meta-Llama-3-8B-Instruct: as released, and with add_generation_prompt */
-    {{.high = 0x8f20b9eda669ce10, .low = 0xb97891b7adc1beb8}, "llama-3"},
-    {{.high = 0x09facc0e4aa94318, .low = 0x9799ad6e2dea0594}, "llama-3"},
-    /* the same, with a default for add_generation_prompt in front */
-    {{.high = 0x1c3ab7d0683618d9, .low = 0xf6db71f9f4a22e96}, "llama-3"},
 };
 
-const bn_chat_template *bn_chat_template_find(const char *name)
+const char *bn_chat_template_text(const char *name)
 {
-    for (size_t i = 0; i < N_TEMPLATES; i++) {
-        if (strcmp(templates[i].name, name) == 0) return &templates[i];
+    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) {
+        if (strcmp(templates[i].name, name) == 0) return templates[i].text;
     }
     return NULL;
 }
@@ -137,170 +115,266 @@ bn_status bn_chat_template_hash(const char *text, size_t n, bn_hash128 *hash_out
     return BN_OK;
 }
 
-const bn_chat_template *bn_chat_template_of_hash(bn_hash128 hash)
+const char *bn_chat_template_replacement(bn_hash128 hash)
 {
-    for (size_t i = 0; i < sizeof known_texts / sizeof *known_texts; i++) {
-        if (known_texts[i].hash.low == hash.low && known_texts[i].hash.high == hash.high)
-            return bn_chat_template_find(known_texts[i].name);
+    for (size_t i = 0; i < sizeof wrong_texts / sizeof *wrong_texts; i++) {
+        if (wrong_texts[i].hash.low == hash.low && wrong_texts[i].hash.high == hash.high)
+            return wrong_texts[i].name;
     }
     return NULL;
 }
 
-/* The first marker of the template that the vocabulary lacks; NULL when it has all. */
-static const char *missing_marker(const bn_chat_template *chat, const bn_tokenizer *tokenizer)
+/* The text of a token, as bos_token and eos_token have it. */
+static bool copy_token(const bn_tokenizer *tokenizer, uint32_t id, char out[BN_TOKEN_PIECE_MAX + 1])
 {
-    const char *markers[2 * N_ROLES + 1];
     size_t n = 0;
-    for (size_t i = 0; i < N_ROLES; i++) {
-        markers[n++] = chat->openings[i].marker;
-        markers[n++] = chat->openings[i].marker_after;
-    }
-    markers[n++] = chat->end_marker;
-    for (size_t i = 0; i < n; i++) {
-        if (markers[i] != NULL && bn_tokenizer_find(tokenizer, markers[i]) == BN_TOKEN_NONE)
-            return markers[i];
-    }
-    return NULL;
+    if (id == BN_TOKEN_NONE) return false;
+    const char *text = bn_tokenizer_text(tokenizer, id, &n);
+    if (memchr(text, '\0', n) != NULL) return false;
+    memcpy(out, text, n);
+    out[n] = '\0';
+    return true;
 }
 
-const bn_chat_template *bn_chat_template_detect(const bn_gguf *file, const bn_tokenizer *tokenizer)
+static bn_status fill(bn_chat_template *chat, const bn_tokenizer *tokenizer, const char *name,
+                      const char *text, size_t n)
+{
+    chat->name = bn_strdup(name);
+    if (chat->name == NULL)
+        return bn_fail(BN_ERR_NO_MEMORY, "CHAT-TEMPLATE", "no memory for chat template %s", name);
+    chat->has_bos = copy_token(tokenizer, bn_tokenizer_bos(tokenizer), chat->bos);
+    chat->has_eos = copy_token(tokenizer, bn_tokenizer_eos(tokenizer), chat->eos);
+    chat->is_ours = text == bn_chat_template_text(name);
+    for (size_t i = 0; i < sizeof names_with_bos / sizeof *names_with_bos; i++)
+        chat->adds_bos |= chat->is_ours && strcmp(name, names_with_bos[i]) == 0;
+    return n == 0 ? BN_OK : bn_jinja_parse(name, text, n, &chat->jinja);
+}
+
+static bn_status create(const bn_tokenizer *tokenizer, const char *name, const char *text, size_t n,
+                        bn_chat_template **chat_out)
+{
+    bn_chat_template *chat = bn_alloc(1, sizeof *chat);
+    if (chat == NULL)
+        return bn_fail(BN_ERR_NO_MEMORY, "CHAT-TEMPLATE", "no memory for chat template %s", name);
+    bn_status status = fill(chat, tokenizer, name, text, n);
+    if (status != BN_OK) {
+        bn_chat_template_destroy(chat);
+        return status;
+    }
+    *chat_out = chat;
+    return BN_OK;
+}
+
+static bn_status create_named(const bn_tokenizer *tokenizer, const char *name,
+                              bn_chat_template **chat_out)
+{
+    const char *text = bn_chat_template_text(name);
+    return create(tokenizer, name, text, strlen(text), chat_out);
+}
+
+static bn_status create_from_model(const bn_gguf *file, const bn_tokenizer *tokenizer,
+                                   bn_chat_template **chat_out)
 {
     bn_status status = BN_OK;
     bn_gguf_string text;
     bn_hash128 hash;
-    /* What fails here has been reported where it failed, and means a template that is not known. */
-    if (!bn_gguf_get_string(file, KEY_TEMPLATE, &text, &status)) return NONE;
-    if (bn_chat_template_hash(text.bytes, text.n, &hash) != BN_OK) return NONE;
-    const bn_chat_template *chat = bn_chat_template_of_hash(hash);
-    if (chat == NULL) {
-        char digits[33];
-        bn_hash128_text(hash, digits);
+    if (!bn_gguf_get_string(file, KEY_TEMPLATE, &text, &status) || text.n == 0) {
+        if (status != BN_OK) return status;
         bn_log_warn("CHAT-TEMPLATE",
-                    "%s: the text of key " KEY_TEMPLATE " (hash %s) is not one that is known here; "
-                    "messages are sent as they are (choose one with --chat-template)",
-                    bn_gguf_path(file), digits);
-        return NONE;
+                    "%s has no key " KEY_TEMPLATE "; messages are sent as they are (choose a "
+                    "template with --chat-template)",
+                    bn_gguf_path(file));
+        return create_named(tokenizer, "none", chat_out);
     }
-    const char *missing = missing_marker(chat, tokenizer);
-    if (missing != NULL) {
-        bn_log_warn("CHAT-TEMPLATE",
-                    "%s: the text of key " KEY_TEMPLATE " is the template %s, but the vocabulary "
-                    "has no token %s; messages are sent as they are",
-                    bn_gguf_path(file), chat->name, missing);
-        return NONE;
+    BN_TRY(bn_chat_template_hash(text.bytes, text.n, &hash));
+    const char *replacement = bn_chat_template_replacement(hash);
+    if (replacement != NULL) {
+        bn_log_info("CHAT-TEMPLATE",
+                    "%s: the text of key " KEY_TEMPLATE
+                    " is not the one that the model was trained "
+                    "on; the template %s replaces it",
+                    bn_gguf_path(file), replacement);
+        return create_named(tokenizer, replacement, chat_out);
     }
-    return chat;
-}
-
-/* One call of _apply. */
-typedef struct rendering {
-    const bn_chat_template *chat;
-    const bn_tokenizer *tokenizer;
-    bn_token_list *ids;
-    bool is_start; /* nothing but special tokens so far, or one just now */
-} rendering;
-
-static bn_status push_marker(rendering *job, const char *text)
-{
-    if (text == NULL) return BN_OK;
-    uint32_t id = bn_tokenizer_find(job->tokenizer, text);
-    if (id == BN_TOKEN_NONE)
-        return bn_fail(BN_ERR_UNSUPPORTED, "CHAT-TEMPLATE",
-                       "the chat template %s needs the token %s, which the model's vocabulary does "
-                       "not have; choose another with --chat-template",
-                       job->chat->name, text);
-    job->is_start = true;
-    return bn_token_list_push(job->ids, id);
-}
-
-static bn_status push_text(rendering *job, const char *text, size_t n)
-{
-    if (n == 0) return BN_OK;
-    bool is_start = job->is_start;
-    job->is_start = false;
-    return bn_tokenizer_encode(job->tokenizer, text, n, false, is_start, job->ids);
-}
-
-/* Unicode white space at both ends, as the published templates' "trim" does. */
-static void trim(const char **text, size_t *n)
-{
-    size_t begin = *n, end = 0;
-    for (size_t at = 0; at < *n;) {
-        uint32_t code;
-        uint32_t length = bn_unicode_decode(*text + at, *n - at, &code);
-        if (!(bn_unicode_classes(code) & BN_UNICODE_SPACE)) {
-            if (begin == *n) begin = at;
-            end = at + length;
-        }
-        at += length;
-    }
-    *text += begin;
-    *n = end > begin ? end - begin : 0;
-}
-
-static bn_status push_joined(rendering *job, const char *head, const char *text, size_t n,
-                             const char *tail)
-{
-    size_t n_head = strlen(head), n_tail = strlen(tail);
-    if (n > BN_TOKENIZER_TEXT_MAX)
-        return bn_fail(BN_ERR_LIMIT, "CHAT-TEMPLATE",
-                       "a message has %zu bytes; at most %u can be tokenised at once", n,
-                       BN_TOKENIZER_TEXT_MAX);
-    char *joined = bn_alloc(n_head + n + n_tail + 1, 1);
-    if (joined == NULL)
-        return bn_fail(BN_ERR_NO_MEMORY, "CHAT-TEMPLATE", "no memory for a message of %zu bytes",
-                       n);
-    memcpy(joined, head, n_head);
-    if (n > 0) memcpy(joined + n_head, text, n);
-    memcpy(joined + n_head + n, tail, n_tail);
-    bn_status status = push_text(job, joined, n_head + n + n_tail);
-    bn_free(joined);
+    status = create(tokenizer, "of the model", text.bytes, text.n, chat_out);
+    if (status != BN_OK)
+        bn_log_info("CHAT-TEMPLATE",
+                    "--chat-template none sends messages as they are; a name (%s) "
+                    "or a file replaces the model's template",
+                    BN_CHAT_TEMPLATE_NAMES);
     return status;
 }
 
-static bn_status push_opening(rendering *job, const opening *role)
+static bn_status create_from_file(const char *path, const bn_tokenizer *tokenizer,
+                                  bn_chat_template **chat_out)
 {
-    BN_TRY(push_marker(job, role->marker));
-    if (role->word != NULL) BN_TRY(push_text(job, role->word, strlen(role->word)));
-    return push_marker(job, role->marker_after);
+    FILE *stream = fopen(path, "re");
+    if (stream == NULL)
+        return bn_fail(BN_ERR_BAD_ARGUMENT, "CHAT-TEMPLATE",
+                       "there is no chat template %s: it is none of " BN_CHAT_TEMPLATE_NAMES
+                       ", and as a file it cannot be opened (%s)",
+                       path, strerror(errno));
+    char *text = bn_alloc(BN_JINJA_TEXT_MAX + 1, 1);
+    size_t n = text == NULL ? 0 : fread(text, 1, BN_JINJA_TEXT_MAX + 1, stream);
+    bool is_read = text != NULL && !ferror(stream) && n > 0;
+    fclose(stream);
+    bn_status status =
+        is_read ? create(tokenizer, path, text, n, chat_out)
+                : bn_fail(BN_ERR_IO, "CHAT-TEMPLATE", "cannot read a chat template from %s", path);
+    bn_free(text);
+    return status;
 }
 
-static bn_status push_message(rendering *job, const bn_chat_message *message)
+bn_status bn_chat_template_create(const char *choice, const bn_gguf *file,
+                                  const bn_tokenizer *tokenizer, bn_chat_template **chat_out)
 {
-    BN_ASSERT((unsigned)message->role < N_ROLES);
-    const bn_chat_template *chat = job->chat;
-    if (!chat->has_turns) return push_text(job, message->text, message->n);
-
-    const opening *role = &chat->openings[message->role];
-    const char *text = message->text;
-    size_t n = message->n;
-    if (chat->trims) trim(&text, &n);
-    BN_TRY(push_opening(job, role));
-    BN_TRY(push_joined(job, role->head, text, n, chat->tail));
-    return push_marker(job, chat->end_marker);
+    if (strcmp(choice, "auto") == 0) return create_from_model(file, tokenizer, chat_out);
+    if (bn_chat_template_text(choice) != NULL) return create_named(tokenizer, choice, chat_out);
+    return create_from_file(choice, tokenizer, chat_out);
 }
 
-static bn_status push_all(rendering *job, const bn_chat_message *messages, size_t n_messages)
+void bn_chat_template_destroy(bn_chat_template *chat)
 {
-    uint32_t bos = bn_tokenizer_bos(job->tokenizer);
-    bool adds_bos = job->chat->adds_bos || bn_tokenizer_adds_bos(job->tokenizer);
-    if (job->is_start && adds_bos && bos != BN_TOKEN_NONE)
-        BN_TRY(bn_token_list_push(job->ids, bos));
+    if (chat == NULL) return;
+    bn_free(chat->name);
+    bn_jinja_destroy(chat->jinja);
+    bn_free(chat);
+}
+
+/* The text from `begin` on has a marker of the template's own that is no token. */
+static bool find_missing_marker(const bn_tokenizer *tokenizer, const bn_jinja_output *text,
+                                size_t begin, char marker[MARKER_MAX])
+{
+    for (size_t at = begin; at + SHORTEST_MARKER <= text->n; at++) {
+        if (memcmp(text->text + at, "<|", 2) != 0 || text->marks[at] != 0) continue;
+        size_t n = 2;
+        while (n < MARKER_MAX - 1 && at + n < text->n && text->marks[at + n] == 0 &&
+               memcmp(text->text + at + n - 2, "|>", 2) != 0)
+            n++;
+        if (n < SHORTEST_MARKER || memcmp(text->text + at + n - 2, "|>", 2) != 0) continue;
+        memcpy(marker, text->text + at, n);
+        marker[n] = '\0';
+        if (bn_tokenizer_find(tokenizer, marker) == BN_TOKEN_NONE) return true;
+    }
+    return false;
+}
+
+static bn_status push_rendering(const bn_chat_template *chat, const bn_tokenizer *tokenizer,
+                                const bn_jinja_output *text, size_t begin, bn_token_list *ids)
+{
+    char marker[MARKER_MAX];
+    if (chat->is_ours && find_missing_marker(tokenizer, text, begin, marker))
+        return bn_fail(BN_ERR_UNSUPPORTED, "CHAT-TEMPLATE",
+                       "the chat template %s needs the token %s, which the model's vocabulary does "
+                       "not have; choose another with --chat-template",
+                       chat->name, marker);
+    return bn_tokenizer_encode_marked(tokenizer, text->text + begin, text->n - begin,
+                                      text->marks + begin, begin == 0, ids);
+}
+
+/* `answer`: the message whose bytes get a mark of their own; n_messages for none. */
+static bn_status render(const bn_chat_template *chat, const bn_chat_message *messages,
+                        size_t n_messages, size_t answer, bn_jinja_output *output)
+{
+    static const char *const roles[] = {"system", "user", "assistant"};
+    bn_jinja_message *own = bn_alloc(n_messages + 1, sizeof *own);
+    if (own == NULL)
+        return bn_fail(BN_ERR_NO_MEMORY, "CHAT-TEMPLATE", "no memory for %zu messages", n_messages);
+    for (size_t i = 0; i < n_messages; i++) {
+        BN_ASSERT((size_t)messages[i].role < sizeof roles / sizeof *roles);
+        uint8_t mark = i == answer ? MARK_ANSWER : MARK_TEXT;
+        own[i] = (bn_jinja_message){roles[messages[i].role], messages[i].text, messages[i].n, mark};
+        /* An answer without a text has no place in the rendering to go on from. */
+        if (i == answer && messages[i].n == 0) own[i].text = "x";
+        if (i == answer && messages[i].n == 0) own[i].n = 1;
+    }
+    const bn_jinja_input input = {
+        .messages = own,
+        .n_messages = n_messages,
+        .bos_token = chat->has_bos ? chat->bos : NULL,
+        .eos_token = chat->has_eos ? chat->eos : NULL,
+        .add_generation_prompt = true,
+    };
+    bn_status status = bn_jinja_render(chat->jinja, &input, output);
+    bn_free(own);
+    return status;
+}
+
+static bn_status push_plain(const bn_tokenizer *tokenizer, const bn_chat_message *messages,
+                            size_t n_messages, bool is_start, bn_token_list *ids)
+{
+    if (is_start && bn_tokenizer_adds_bos(tokenizer))
+        BN_TRY(bn_token_list_push(ids, bn_tokenizer_bos(tokenizer)));
     for (size_t i = 0; i < n_messages; i++)
-        BN_TRY(push_message(job, &messages[i]));
-    if (!job->chat->has_turns) return BN_OK;
-    const opening *answer = &job->chat->openings[BN_CHAT_ASSISTANT];
-    BN_TRY(push_opening(job, answer));
-    return push_text(job, answer->head, strlen(answer->head));
+        BN_TRY(bn_tokenizer_encode(tokenizer, messages[i].text, messages[i].n, false,
+                                   is_start && i == 0, ids));
+    return BN_OK;
+}
+
+/* Where the model wants BOS first and the template has not written it. */
+static bn_status add_bos(const bn_chat_template *chat, const bn_tokenizer *tokenizer, size_t at,
+                         bn_token_list *ids)
+{
+    uint32_t bos = bn_tokenizer_bos(tokenizer);
+    bool is_wanted = chat->adds_bos || bn_tokenizer_adds_bos(tokenizer);
+    if (!is_wanted || bos == BN_TOKEN_NONE || (at < ids->n && ids->ids[at] == bos)) return BN_OK;
+    BN_TRY(bn_token_list_push(ids, bos));
+    memmove(ids->ids + at + 1, ids->ids + at, (ids->n - 1 - at) * sizeof *ids->ids);
+    ids->ids[at] = bos;
+    return BN_OK;
 }
 
 bn_status bn_chat_template_apply(const bn_chat_template *chat, const bn_tokenizer *tokenizer,
-                                 const bn_chat_message *messages, size_t n_messages, bool is_start,
+                                 const bn_chat_message *messages, size_t n_messages,
                                  bn_token_list *ids)
 {
-    rendering job = {.chat = chat, .tokenizer = tokenizer, .ids = ids, .is_start = is_start};
     size_t n_before = ids->n;
-    bn_status status = push_all(&job, messages, n_messages);
+    bn_jinja_output output = {0};
+    bn_status status;
+    if (chat->jinja == NULL) {
+        status = push_plain(tokenizer, messages, n_messages, true, ids);
+    } else {
+        status = render(chat, messages, n_messages, n_messages, &output);
+        if (status == BN_OK) status = push_rendering(chat, tokenizer, &output, 0, ids);
+        if (status == BN_OK) status = add_bos(chat, tokenizer, n_before, ids);
+        bn_jinja_output_fini(&output);
+    }
     if (status != BN_OK) ids->n = n_before;
+    return status;
+}
+
+/* The id at the front ends an answer that has ended already. */
+static void drop_end(const bn_tokenizer *tokenizer, size_t at, uint32_t last, bn_token_list *ids)
+{
+    if (at == ids->n || !bn_tokenizer_is_stop(tokenizer, last) ||
+        !bn_tokenizer_is_stop(tokenizer, ids->ids[at]))
+        return;
+    memmove(ids->ids + at, ids->ids + at + 1, (ids->n - at - 1) * sizeof *ids->ids);
+    ids->n--;
+}
+
+bn_status bn_chat_template_continue(const bn_chat_template *chat, const bn_tokenizer *tokenizer,
+                                    const bn_chat_message *messages, size_t n_messages,
+                                    uint32_t last, bn_token_list *ids)
+{
+    BN_ASSERT(n_messages >= 2);
+    size_t n_before = ids->n, begin;
+    bn_jinja_output output = {0};
+    if (chat->jinja == NULL) return push_plain(tokenizer, messages + n_messages - 1, 1, false, ids);
+    bn_status status = render(chat, messages, n_messages, n_messages - 2, &output);
+    if (status != BN_OK) return status;
+    for (begin = output.n; begin > 0 && output.marks[begin - 1] != MARK_ANSWER; begin--)
+        ;
+    if (begin == 0)
+        status = bn_fail(BN_ERR_UNSUPPORTED, "CHAT-TEMPLATE",
+                         "the chat template %s does not show the last answer, so the conversation "
+                         "cannot go on from it; /reset starts a new one",
+                         chat->name);
+    if (status == BN_OK) status = push_rendering(chat, tokenizer, &output, begin, ids);
+    bn_jinja_output_fini(&output);
+    if (status != BN_OK)
+        ids->n = n_before;
+    else
+        drop_end(tokenizer, n_before, last, ids);
     return status;
 }

@@ -20,9 +20,10 @@ static uint32_t add_model_options(options_t *o, bn_option *table)
     const bn_option options[] = {
         {"Model", "model", BN_OPTION_STRING, &o->model, "FILE",
          "the GGUF file; workers without --model open the same path", NULL, 0, 0, 'm', NULL},
-        {"Model", "chat-template", BN_OPTION_CHOICE, &o->chat_template, "NAME",
-         "how messages become tokens; auto: as the file says", bn_chat_template_names, 0, 0, 0,
-         NULL},
+        {"Model", "chat-template", BN_OPTION_STRING, &o->chat_template, "NAME|FILE",
+         "how messages become tokens: " BN_CHAT_TEMPLATE_NAMES ",\n"
+         "or a file with a template in Jinja; auto: as the model's file says",
+         NULL, 0, 0, 0, NULL},
         {"Model", "activation", BN_OPTION_CHOICE, &o->activation, "NAME",
          "of the feed-forward part; auto: as the file says", activation_names, 0, 0, 0, NULL},
         {"Model", "context", BN_OPTION_U32, &o->context, "TOKENS",

@@ -12,8 +12,8 @@
 
 typedef struct bn_cluster_options {
     const char *model;
-    uint32_t activation;    /* bn_activation_choice */
-    uint32_t chat_template; /* index into bn_chat_template_names */
+    uint32_t activation;       /* bn_activation_choice */
+    const char *chat_template; /* a name or a file */
     const char *listen;
     bool listen_was_given;
     uint32_t workers, local, worker_threads, worker_isa;

@@ -38,36 +38,36 @@ static bn_status write_text(const char *text, size_t n)
 
 static bn_status on_text(void *context, const char *text, size_t n)
 {
-    (void)context;
+    bn_chat *p = context;
+    BN_TRY(bn_chat_history_append(&p->history, text, n));
     return write_text(text, n);
 }
 
-/* An answer that was cut short lacks the token that ends a turn. */
-static bn_status close_turn(bn_chat *p)
-{
-    const bn_sequence *sequence = bn_dialog_sequence(p->dialog);
-    const bn_tokenizer *tokenizer = p->setup.tokenizer;
-    uint32_t last = sequence->tokens[sequence->n_tokens - 1];
-    if (strcmp(bn_chat_template_name(p->setup.chat), "none") == 0) return BN_OK;
-    if (bn_tokenizer_is_stop(tokenizer, last)) return BN_OK;
-    uint32_t end = bn_tokenizer_find(tokenizer, "<|eot_id|>");
-    if (end == BN_TOKEN_NONE) end = bn_tokenizer_eos(tokenizer);
-    return end == BN_TOKEN_NONE ? BN_OK : bn_token_list_push(&p->ids, end);
-}
-
+/* The question joins the history; its tokens are those that the conversation does not have yet. */
 static bn_status tokenise_question(bn_chat *p, const char *line, size_t n)
 {
-    bn_chat_message messages[2];
-    size_t n_messages = 0;
-    bool is_start = bn_dialog_sequence(p->dialog)->n_tokens == 0;
+    const bn_sequence *sequence = bn_dialog_sequence(p->dialog);
+    bn_chat_history *history = &p->history;
     p->ids.n = 0;
-    if (is_start && p->sampling.system != NULL)
-        messages[n_messages++] = (bn_chat_message){
-            .role = BN_CHAT_SYSTEM, .text = p->sampling.system, .n = strlen(p->sampling.system)};
-    messages[n_messages++] = (bn_chat_message){.role = BN_CHAT_USER, .text = line, .n = n};
-    if (!is_start) BN_TRY(close_turn(p));
-    return bn_chat_template_apply(p->setup.chat, p->setup.tokenizer, messages, n_messages, is_start,
-                                  &p->ids);
+    if (sequence->n_tokens == 0) {
+        bn_chat_history_cut(history, 0);
+        const char *system = p->sampling.system;
+        if (system != NULL)
+            BN_TRY(bn_chat_history_add(history, BN_CHAT_SYSTEM, system, strlen(system)));
+        BN_TRY(bn_chat_history_add(history, BN_CHAT_USER, line, n));
+        return bn_chat_template_apply(p->setup.chat, p->setup.tokenizer, history->messages,
+                                      history->n, &p->ids);
+    }
+    BN_TRY(bn_chat_history_add(history, BN_CHAT_USER, line, n));
+    return bn_chat_template_continue(p->setup.chat, p->setup.tokenizer, history->messages,
+                                     history->n, sequence->tokens[sequence->n_tokens - 1], &p->ids);
+}
+
+/* Errors of the conversation, said already, that leave the prompt as it was. */
+static bool is_of_question(bn_status status)
+{
+    return status == BN_ERR_UNSUPPORTED || status == BN_ERR_LIMIT || status == BN_ERR_REFUSED ||
+           status == BN_ERR_BAD_FILE;
 }
 
 /* Waits for the answer; an interrupt stops it. */
@@ -87,15 +87,21 @@ static bn_status wait_for_answer(bn_chat *p)
 static bn_status answer(bn_chat *p, const char *line, size_t n)
 {
     p->was_interrupted = false;
+    size_t n_before = p->history.n;
     bn_status status = tokenise_question(p, line, n);
-    if (status == BN_ERR_UNSUPPORTED || status == BN_ERR_LIMIT) return BN_OK; /* said already */
-    if (status != BN_OK) return status;
+    if (status == BN_OK && p->ids.n > 0)
+        status = bn_chat_history_add(&p->history, BN_CHAT_ASSISTANT, "", 0);
+    if (status != BN_OK || p->ids.n == 0) bn_chat_history_cut(&p->history, n_before);
+    if (is_of_question(status)) return BN_OK;
+    BN_TRY(status);
     if (p->ids.n == 0) return BN_OK;
     bn_request request = bn_sampling_options_request(&p->sampling);
     request.on_text = on_text;
+    request.context = p;
     status =
         bn_generate_ask(p->setup.generate, p->dialog, p->ids.ids, (uint32_t)p->ids.n, &request);
     if (status == BN_ERR_LIMIT) {
+        bn_chat_history_cut(&p->history, n_before);
         fprintf(stderr, "the conversation is full: /reset starts a new one\n");
         return BN_OK;
     }
@@ -148,6 +154,7 @@ static bn_status work(bn_chat *p)
 {
     bn_setup *setup = &p->setup;
     BN_TRY(bn_setup_open(setup, BN_TOKENIZER_NEEDED));
+    BN_TRY(bn_setup_chat(setup));
     BN_TRY(bn_setup_start(setup, 1, 0));
     BN_TRY(bn_generate_open(setup->generate, setup->context, &p->dialog));
     BN_TRY(bn_prompt_create("> ", wait_for_input, p, &p->input));
@@ -199,5 +206,6 @@ int bn_command_chat(int argc, char **argv)
     bn_setup_close(&p.setup);
     bn_dialog_destroy(p.dialog);
     bn_token_list_fini(&p.ids);
+    bn_chat_history_fini(&p.history);
     return bn_setup_exit_code(status);
 }

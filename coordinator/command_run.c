@@ -46,7 +46,8 @@ static bn_status read_prompt(run *r)
             .role = BN_CHAT_SYSTEM, .text = r->sampling.system, .n = strlen(r->sampling.system)};
     messages[n++] =
         (bn_chat_message){.role = BN_CHAT_USER, .text = r->prompt, .n = strlen(r->prompt)};
-    BN_TRY(bn_chat_template_apply(r->setup.chat, r->setup.tokenizer, messages, n, true, &r->ids));
+    BN_TRY(bn_setup_chat(&r->setup));
+    BN_TRY(bn_chat_template_apply(r->setup.chat, r->setup.tokenizer, messages, n, &r->ids));
     if (r->ids.n == 0) return bn_fail(BN_ERR_BAD_ARGUMENT, "PROMPT-EMPTY", "the prompt is empty");
     return BN_OK;
 }

@@ -65,6 +65,7 @@ static bn_status reset(bn_chat *p, char *arguments)
     (void)arguments;
     bn_generate_close(p->setup.generate, p->dialog);
     p->dialog = NULL;
+    bn_chat_history_cut(&p->history, 0);
     return bn_generate_open(p->setup.generate, p->setup.context, &p->dialog);
 }
 

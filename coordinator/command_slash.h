@@ -2,6 +2,7 @@
 #ifndef BN_COORDINATOR_COMMAND_SLASH_H
 #define BN_COORDINATOR_COMMAND_SLASH_H
 
+#include "coordinator/chat_history.h"
 #include "coordinator/prompt.h"
 #include "coordinator/sampling_options.h"
 #include "coordinator/setup.h"
@@ -14,6 +15,7 @@ typedef struct bn_chat {
     bn_dialog *dialog;
     bn_prompt *input;
     bn_token_list ids; /* of the question */
+    bn_chat_history history;
     bool is_leaving;
     bool was_interrupted; /* since the last question */
     char system[BN_CHAT_SYSTEM_MAX];

@@ -73,7 +73,7 @@ static bn_status tokenise_prompt(questions *q, const char *prompt)
     const bn_setup *setup = q->setup;
     bn_chat_message message = {.role = BN_CHAT_USER, .text = prompt, .n = strlen(prompt)};
     if (q->config->is_chat)
-        return bn_chat_template_apply(setup->chat, setup->tokenizer, &message, 1, true, &q->ids);
+        return bn_chat_template_apply(setup->chat, setup->tokenizer, &message, 1, &q->ids);
     if (bn_tokenizer_adds_bos(setup->tokenizer))
         BN_TRY(bn_token_list_push(&q->ids, bn_tokenizer_bos(setup->tokenizer)));
     return bn_tokenizer_encode(setup->tokenizer, prompt, message.n, false, true, &q->ids);
@@ -235,7 +235,8 @@ bn_status bn_questions_ask(bn_setup *setup, const bn_questions_config *config,
     questions *q = bn_alloc(1, sizeof *q);
     if (q == NULL) return bn_fail(BN_ERR_NO_MEMORY, "QUESTIONS-MEMORY", "no memory for questions");
     *q = (questions){.setup = setup, .config = config};
-    bn_status status = read_lines(q);
+    bn_status status = config->is_chat ? bn_setup_chat(setup) : BN_OK;
+    if (status == BN_OK) status = read_lines(q);
     if (status == BN_OK) status = run(q);
     if (status == BN_OK) *count_out = q->count;
     for (uint32_t i = 0; i < BN_LANES_MAX; i++)

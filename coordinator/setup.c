@@ -35,11 +35,7 @@ static bn_status open_tokenizer(bn_setup *setup, bn_tokenizer_need need)
     if (need == BN_TOKENIZER_IF_ANY &&
         !bn_gguf_get_string(file, "tokenizer.ggml.model", &kind, &ignored))
         return BN_OK;
-    BN_TRY(bn_tokenizer_create(file, NULL, &setup->tokenizer));
-    const char *name = bn_chat_template_names[setup->options.chat_template];
-    setup->chat = strcmp(name, "auto") == 0 ? bn_chat_template_detect(file, setup->tokenizer)
-                                            : bn_chat_template_find(name);
-    return BN_OK;
+    return bn_tokenizer_create(file, NULL, &setup->tokenizer);
 }
 
 bn_status bn_setup_open(bn_setup *setup, bn_tokenizer_need need)
@@ -61,6 +57,14 @@ bn_status bn_setup_open(bn_setup *setup, bn_tokenizer_need need)
     BN_TRY(bn_model_open(resolved, (bn_activation_choice)options->activation, &setup->model));
     setup->vocab = setup->model->config.vocab;
     return open_tokenizer(setup, need);
+}
+
+bn_status bn_setup_chat(bn_setup *setup)
+{
+    BN_ASSERT(setup->chat == NULL && setup->tokenizer != NULL);
+    const char *choice = setup->options.chat_template;
+    return bn_chat_template_create(choice == NULL ? "auto" : choice, setup->model->file,
+                                   setup->tokenizer, &setup->chat);
 }
 
 static bn_status fill_limits(bn_setup *setup, uint32_t slots, uint32_t context,
@@ -228,6 +232,7 @@ void bn_setup_close(bn_setup *setup)
     for (uint32_t i = 0; i < BN_COMPANIONS_MAX; i++)
         bn_dialog_destroy(setup->companions[i]);
     bn_generate_destroy(setup->generate);
+    bn_chat_template_destroy(setup->chat);
     bn_tokenizer_destroy(setup->tokenizer);
     bn_model_close(setup->model);
     *setup = (bn_setup){0};

@@ -21,8 +21,8 @@ typedef struct bn_setup {
     bn_option table[BN_CLUSTER_OPTIONS_MAX];
     char model_path[BN_TEXT_MAX]; /* absolute */
     bn_model *model;
-    bn_tokenizer *tokenizer;      /* NULL when the command needs none and the file has none */
-    const bn_chat_template *chat; /* NULL without tokenizer */
+    bn_tokenizer *tokenizer; /* NULL when the command needs none and the file has none */
+    bn_chat_template *chat;  /* NULL before bn_setup_chat */
     uint32_t vocab, context;
     size_t n_prompt;  /* tokens that must leave room for an answer; 0: not known before the start */
     const char *dump; /* workers write their layers there; one sequence only. NULL: they do not */
@@ -41,6 +41,9 @@ typedef enum bn_tokenizer_need {
 } bn_tokenizer_need;
 
 BN_CHECKED bn_status bn_setup_open(bn_setup *setup, bn_tokenizer_need need);
+
+/* Reads the chat template, for commands that send messages. */
+BN_CHECKED bn_status bn_setup_chat(bn_setup *setup);
 
 /* `slots`: sequences that the command runs at once (companions are added); `context`: 0: the
  * model's, at most 4096. Options of the person win. */

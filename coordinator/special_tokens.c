@@ -101,14 +101,25 @@ static bool may_begin_here(const bn_special_tokens *specials, size_t length, con
     return specials->pairs[pair / 64] >> pair % 64 & 1;
 }
 
+static bool has_mark(const uint8_t *marks, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (marks[i] != 0) return true;
+    }
+    return false;
+}
+
 size_t bn_special_tokens_find(const bn_special_tokens *specials, uint32_t index, const char *text,
-                              size_t begin, size_t end, uint32_t *id_out)
+                              const uint8_t *marks, size_t begin, size_t end, uint32_t *id_out)
 {
     size_t length = bn_special_tokens_length(specials, index);
     for (size_t at = begin; at < end && end - at >= length; at++) {
         if (!may_begin_here(specials, length, text + at)) continue;
         uint32_t id = bn_vocab_find(specials->vocab, text + at, length);
         if (id == BN_TOKEN_NONE || !is_member(specials, id)) continue;
+        if (marks != NULL && has_mark(marks + at, length) &&
+            bn_vocab_kind_of(specials->vocab, id) != BN_VOCAB_USER_DEFINED)
+            continue;
         *id_out = id;
         return at;
     }

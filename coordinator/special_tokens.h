@@ -27,8 +27,9 @@ uint32_t bn_special_tokens_n_lengths(const bn_special_tokens *specials);
 uint32_t bn_special_tokens_length(const bn_special_tokens *specials, uint32_t index);
 
 /* The first token with length `index` in text[begin, end): its place, and its id in *id_out; `end`
- * when there is none. */
+ * when there is none. `marks`, if not NULL: a byte whose mark is not 0 is part of user-defined
+ * tokens only. */
 size_t bn_special_tokens_find(const bn_special_tokens *specials, uint32_t index, const char *text,
-                              size_t begin, size_t end, uint32_t *id_out);
+                              const uint8_t *marks, size_t begin, size_t end, uint32_t *id_out);
 
 #endif

@@ -311,6 +311,11 @@ bool bn_tokenizer_is_control(const bn_tokenizer *tokenizer, uint32_t id)
            bn_vocab_kind_of(tokenizer->vocab, id) == BN_VOCAB_CONTROL;
 }
 
+const char *bn_tokenizer_text(const bn_tokenizer *tokenizer, uint32_t id, size_t *n_out)
+{
+    return bn_vocab_text(tokenizer->vocab, id, n_out);
+}
+
 uint32_t bn_tokenizer_find(const bn_tokenizer *tokenizer, const char *text)
 {
     return bn_vocab_find(tokenizer->vocab, text, strlen(text));
@@ -331,6 +336,7 @@ typedef struct encoding {
     const bn_tokenizer *tokenizer;
     const bn_special_tokens *specials;
     const char *text;
+    const uint8_t *marks; /* NULL: all 0 */
     bn_token_list *ids;
     bn_merger merger;
     bool is_after_special; /* or at the start: SPM puts its space here */
@@ -363,7 +369,8 @@ static bn_status encode_part(encoding *job, uint32_t index, size_t begin, size_t
     for (; index < bn_special_tokens_n_lengths(job->specials); index++) {
         for (;;) {
             uint32_t id;
-            size_t at = bn_special_tokens_find(job->specials, index, job->text, begin, end, &id);
+            size_t at = bn_special_tokens_find(job->specials, index, job->text, job->marks, begin,
+                                               end, &id);
             if (at == end) break;
             BN_TRY(encode_part(job, index + 1, begin, at));
             BN_TRY(bn_token_list_push(job->ids, id));
@@ -374,8 +381,9 @@ static bn_status encode_part(encoding *job, uint32_t index, size_t begin, size_t
     return encode_plain(job, begin, end);
 }
 
-bn_status bn_tokenizer_encode(const bn_tokenizer *tokenizer, const char *text, size_t n,
-                              bool parse_special, bool is_start, bn_token_list *ids)
+static bn_status encode(const bn_tokenizer *tokenizer, const bn_special_tokens *specials,
+                        const char *text, size_t n, const uint8_t *marks, bool is_start,
+                        bn_token_list *ids)
 {
     if (n > BN_TOKENIZER_TEXT_MAX)
         return bn_fail(BN_ERR_LIMIT, "TOKENIZER-TEXT",
@@ -383,8 +391,9 @@ bn_status bn_tokenizer_encode(const bn_tokenizer *tokenizer, const char *text, s
                        BN_TOKENIZER_TEXT_MAX);
     encoding job = {
         .tokenizer = tokenizer,
-        .specials = parse_special ? tokenizer->special : tokenizer->user_defined,
+        .specials = specials,
         .text = text,
+        .marks = marks,
         .ids = ids,
         .is_after_special = is_start,
     };
@@ -394,4 +403,18 @@ bn_status bn_tokenizer_encode(const bn_tokenizer *tokenizer, const char *text, s
     bn_merger_fini(&job.merger);
     if (status != BN_OK) ids->n = n_before;
     return status;
+}
+
+bn_status bn_tokenizer_encode(const bn_tokenizer *tokenizer, const char *text, size_t n,
+                              bool parse_special, bool is_start, bn_token_list *ids)
+{
+    const bn_special_tokens *specials =
+        parse_special ? tokenizer->special : tokenizer->user_defined;
+    return encode(tokenizer, specials, text, n, NULL, is_start, ids);
+}
+
+bn_status bn_tokenizer_encode_marked(const bn_tokenizer *tokenizer, const char *text, size_t n,
+                                     const uint8_t *marks, bool is_start, bn_token_list *ids)
+{
+    return encode(tokenizer, tokenizer->special, text, n, marks, is_start, ids);
 }

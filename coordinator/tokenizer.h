@@ -56,6 +56,9 @@ bool bn_tokenizer_adds_bos(const bn_tokenizer *tokenizer);
 bool bn_tokenizer_is_stop(const bn_tokenizer *tokenizer, uint32_t id);
 bool bn_tokenizer_is_control(const bn_tokenizer *tokenizer, uint32_t id);
 
+/* The text of a token as the file spells it, not NUL-terminated. */
+const char *bn_tokenizer_text(const bn_tokenizer *tokenizer, uint32_t id, size_t *n_out);
+
 /* The id whose text is exactly `text`, BN_TOKEN_NONE when absent. */
 uint32_t bn_tokenizer_find(const bn_tokenizer *tokenizer, const char *text);
 
@@ -69,6 +72,12 @@ BN_CHECKED bn_status bn_tokenizer_encode(const bn_tokenizer *tokenizer, const ch
 /* Bytes of text that the token stands for; none for a control token. `is_start`: it is the first of
  * a text, whose leading space SPM has added. */
 size_t bn_tokenizer_bytes(const bn_tokenizer *tokenizer, uint32_t id, bool is_start);
+
+/* The same for a text that several wrote: control tokens become their ids where every byte of them
+ * has the mark 0 (`marks` has n), so that no text can forge one. */
+BN_CHECKED bn_status bn_tokenizer_encode_marked(const bn_tokenizer *tokenizer, const char *text,
+                                                size_t n, const uint8_t *marks, bool is_start,
+                                                bn_token_list *ids);
 
 /* Streaming detokenisation: bytes come out as soon as they complete UTF-8 characters, never half
  * of one. */

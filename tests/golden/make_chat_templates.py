@@ -18,7 +18,7 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "chat")
 BOS, EOS = "<|begin_of_text|>", "<|end_of_text|>"
 
 SOURCES = {
-    "2b-4t": "microsoft/bitnet-b1.58-2B-4T, tokenizer_config.json",
+    "2b-4t": "microsoft/bitnet-b1.58-2B-4T, tokenizer_config.json (its tokenizer adds BOS itself)",
     "2b-4t-gguf": "microsoft/bitnet-b1.58-2B-4T-gguf, as its converter writes it "
                   "(microsoft/BitNet, utils/convert-ms-to-gguf-bitnet.py)",
     "llama-3": "meta-llama/Meta-Llama-3-8B-Instruct, tokenizer_config.json",
