@@ -1,8 +1,8 @@
 /* trits_master.c — master weights, made ternary by the absmean rule (docs/NUMERICS.md).
  *
  * As the training framework does it: weights widened to binary32, s = 1 ÷ max(mean |w|, 1e−5),
- * trit = w·s rounded to nearest even and clamped, scale = 1 ÷ s rounded to the weights' own type.
- * The mean is the sum of all |w| in binary64, row by row, so that threads do not matter.
+ * trit = w·s rounded to nearest even and clamped, scale = 1 ÷ s. The mean is the sum of all |w| in
+ * binary64, row by row, so that threads do not matter.
  */
 #include "common/alloc.h"
 #include "common/log.h"
@@ -54,16 +54,6 @@ static bn_status sum_range(const bn_trits *t, uint32_t thread_index, uint32_t ro
     return BN_OK;
 }
 
-/* Nearest even, as the framework rounds. */
-static float round_to_type(uint32_t type, float x)
-{
-    if (type == BN_TENSOR_MASTER_F16) return bn_f32_from_f16(bn_f16_from_f32(x));
-    if (type == BN_TENSOR_MASTER_F32) return x;
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bn_f32_from_bf16((uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16));
-}
-
 static bn_status open_master(bn_trits *t, const bn_trits_options *options)
 {
     t->row_bytes = (uint64_t)t->info.n_cols * bn_trits_float_bytes(t->tensor->type);
@@ -79,7 +69,7 @@ static bn_status open_master(bn_trits *t, const bn_trits_options *options)
     BN_TRY(status);
     float mean = (float)(total / ((double)t->info.n_rows * t->info.n_cols));
     t->master_inverse = 1.0f / (mean > MEAN_MIN ? mean : MEAN_MIN);
-    t->info.scale = round_to_type(t->tensor->type, 1.0f / t->master_inverse);
+    t->info.scale = 1.0f / t->master_inverse;
     return BN_OK;
 }
 

@@ -20,8 +20,8 @@ TEXT = "Hello, wörld! 素早い狐 \U0001f98a\n\tтри  spaces   and <s> <|eot
 HELP = [("bitnet-coordinator",), ("bitnet-coordinator", "run"), ("bitnet-coordinator", "eval"),
         ("bitnet-coordinator", "bench"), ("bitnet-coordinator", "tokenize"),
         ("bitnet-coordinator", "detokenize"), ("bitnet-coordinator", "keygen"),
-        ("bitnet-worker",), ("bitnet-model",), ("bitnet-model", "inspect"),
-        ("bitnet-model", "synth")]
+        ("bitnet-worker",), ("bitnet-model",), ("bitnet-model", "convert"),
+        ("bitnet-model", "inspect"), ("bitnet-model", "synth")]
 
 
 def check_tokenize():

@@ -124,7 +124,8 @@ static void test_a_model_is_converted(void **state)
 {
     (void)state;
     assert_int_equal(run("synth c.gguf --shape tiny"), 0);
-    expect(0, "convert c.gguf tq.gguf --type tq2_0 --report d.json", "28 ternary matrices as tq2_0");
+    expect(0, "convert c.gguf tq.gguf --type tq2_0 --report d.json",
+           "28 ternary matrices as tq2_0");
     assert_true(has_file("d.json"));
     expect(0, "convert tq.gguf e.gguf", "architecture bitnet-b1.58");
     expect(0, "convert c.gguf f.gguf --head q6_k", "50.0 % zeros");

@@ -372,8 +372,7 @@ static void test_master_weights_become_ternary_by_the_absmean_rule(void **state)
         assert_int_equal(bn_trits_open(file, &tensor, &(bn_trits_options){.pool = pool}, &shared),
                          BN_OK);
         assert_true(bn_trits_info_of(t)->scale == bn_trits_info_of(shared)->scale);
-        assert_float_equal(bn_trits_info_of(t)->scale, 1.0f / s,
-                           types[i] == BN_TENSOR_MASTER_F32 ? 1e-9f : 1e-4f);
+        assert_true(bn_trits_info_of(t)->scale == 1.0f / s);
         matrix m = matrix_make(ROWS, COLS, COLS, false);
         double deviation = 0.0;
         for (size_t k = 0; k < ROWS * COLS; k++) {
