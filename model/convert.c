@@ -11,7 +11,14 @@
 
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/stat.h>
+
+/* The text of an error is its thread's; whoever called wants it. */
+typedef struct range_error {
+    bn_status status;
+    char text[512];
+} range_error;
 
 typedef struct converter {
     const bn_convert_job *job;
@@ -22,7 +29,7 @@ typedef struct converter {
     uint8_t *workspaces; /* [n_threads][workspace_bytes] */
     size_t workspace_bytes;
     bn_convert_seen *seen; /* [n_threads] of the tensor under way */
-    bn_status *statuses;   /* [n_threads] */
+    range_error *errors;   /* [n_threads] */
     bn_progress progress;
     uint64_t done; /* bytes of the finished tensors */
 
@@ -48,8 +55,12 @@ static void convert_ranges(void *context, uint32_t thread_index, uint32_t n_thre
         if (range >= c->n_ranges) return;
         bn_status status =
             bn_convert_rows(c->file, c->item, range, workspace, c->writer, &c->seen[thread_index]);
-        c->statuses[thread_index] = status;
-        if (status != BN_OK) atomic_store(&c->has_failed, true);
+        if (status != BN_OK) {
+            range_error *error = &c->errors[thread_index];
+            error->status = status;
+            snprintf(error->text, sizeof error->text, "%s", bn_log_last_error());
+            atomic_store(&c->has_failed, true);
+        }
         if (thread_index == 0)
             bn_progress_update(&c->progress, c->done + c->item->n_bytes / c->n_ranges * range);
     }
@@ -83,16 +94,15 @@ static bn_status write_scales(const converter *c, const bn_convert_item *item)
 static bn_status convert_item(converter *c, bn_convert_item *item)
 {
     uint32_t n_threads = bn_thread_pool_size(c->pool);
-    for (uint32_t i = 0; i < n_threads; i++) {
+    for (uint32_t i = 0; i < n_threads; i++)
         c->seen[i] = (bn_convert_seen){0};
-        c->statuses[i] = BN_OK;
-    }
     c->item = item;
     c->n_ranges = bn_convert_rows_ranges(item);
     atomic_store(&c->next, 0);
     bn_thread_pool_run(c->pool, convert_ranges, c);
     for (uint32_t i = 0; i < n_threads; i++) {
-        BN_TRY(c->statuses[i]);
+        const range_error *error = &c->errors[i];
+        if (error->status != BN_OK) return bn_fail_unlogged(error->status, "%s", error->text);
         take_seen(item, &c->seen[i]);
     }
     c->done += item->n_bytes;
@@ -109,8 +119,8 @@ static bn_status reserve(converter *c)
     }
     c->workspaces = bn_alloc(n_threads, c->workspace_bytes);
     c->seen = bn_alloc(n_threads, sizeof *c->seen);
-    c->statuses = bn_alloc(n_threads, sizeof *c->statuses);
-    if (c->workspaces != NULL && c->seen != NULL && c->statuses != NULL) return BN_OK;
+    c->errors = bn_alloc(n_threads, sizeof *c->errors);
+    if (c->workspaces != NULL && c->seen != NULL && c->errors != NULL) return BN_OK;
     return bn_fail(BN_ERR_NO_MEMORY, "CONVERT",
                    "no memory to convert %s: %" PRIu32 " threads × %zu bytes wanted; fewer "
                    "--threads need less",
@@ -166,7 +176,7 @@ bn_status bn_convert_write(const bn_convert_job *job, bn_convert_result *result_
     bn_convert_plan_fini(&c.plan);
     bn_free(c.workspaces);
     bn_free(c.seen);
-    bn_free(c.statuses);
+    bn_free(c.errors);
     bn_gguf_close(file);
     bn_thread_pool_destroy(c.pool);
     return status;

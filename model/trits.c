@@ -20,6 +20,7 @@
 #define RANGE_CODES (1u << 18) /* codes that a thread decodes at once in a pass */
 #define GROUP_MAX 256u         /* scales that differ are not folded beyond it, but to a row */
 #define SCRATCH_ALIGN 64u
+#define ERROR_TEXT_MAX 512u
 
 typedef struct type_row {
     uint32_t type;
@@ -251,14 +252,20 @@ bn_status bn_trits_read(const bn_trits *t, uint32_t row_begin, uint32_t n_rows, 
 
 /* ── passes over the whole tensor ────────────────────────────────────────────────────────── */
 
+/* The text of an error is its thread's; whoever called wants it. */
+typedef struct walk_result {
+    bn_status status;
+    char text[ERROR_TEXT_MAX];
+} walk_result;
+
 typedef struct walk {
     const bn_trits *t;
     bn_trits_visit *visit;
     void *context;
     uint32_t range_rows;
     size_t thread_bytes, scratch_bytes;
-    uint8_t *memory;     /* [n_threads][thread_bytes] */
-    bn_status *statuses; /* [n_threads] */
+    uint8_t *memory;      /* [n_threads][thread_bytes] */
+    walk_result *results; /* [n_threads] */
 } walk;
 
 static void walk_part(void *context, uint32_t thread_index, uint32_t n_threads)
@@ -275,7 +282,9 @@ static void walk_part(void *context, uint32_t thread_index, uint32_t n_threads)
         status = w->visit(w->t, thread_index, row, left < w->range_rows ? left : w->range_rows,
                           memory, memory + w->scratch_bytes, w->context);
     }
-    w->statuses[thread_index] = status;
+    w->results[thread_index].status = status;
+    if (status != BN_OK)
+        snprintf(w->results[thread_index].text, ERROR_TEXT_MAX, "%s", bn_log_last_error());
 }
 
 bn_status bn_trits_walk(const bn_trits *t, bn_thread_pool *pool, bn_trits_visit *visit,
@@ -288,9 +297,9 @@ bn_status bn_trits_walk(const bn_trits *t, bn_thread_pool *pool, bn_trits_visit 
     w.scratch_bytes = (bn_trits_scratch_bytes(t, w.range_rows) + 63) / 64 * 64;
     w.thread_bytes = w.scratch_bytes + ((size_t)w.range_rows * t->info.n_cols + 63) / 64 * 64;
     w.memory = bn_alloc(n_threads, w.thread_bytes);
-    w.statuses = bn_alloc(n_threads, sizeof *w.statuses);
+    w.results = bn_alloc(n_threads, sizeof *w.results);
     bn_status status = BN_OK;
-    if (w.memory == NULL || w.statuses == NULL)
+    if (w.memory == NULL || w.results == NULL)
         status = bn_fail(BN_ERR_NO_MEMORY, "MODEL-TENSOR",
                          "no memory to read tensor %s of %s: %" PRIu32 " × %zu bytes wanted",
                          t->tensor->name, bn_gguf_path(t->file), n_threads, w.thread_bytes);
@@ -298,10 +307,11 @@ bn_status bn_trits_walk(const bn_trits *t, bn_thread_pool *pool, bn_trits_visit 
         bn_thread_pool_run(pool, walk_part, &w);
     else
         walk_part(&w, 0, 1);
-    for (uint32_t i = 0; i < n_threads && status == BN_OK; i++)
-        status = w.statuses[i];
+    for (uint32_t i = 0; i < n_threads && status == BN_OK && w.results != NULL; i++)
+        if (w.results[i].status != BN_OK)
+            status = bn_fail_unlogged(w.results[i].status, "%s", w.results[i].text);
     bn_free(w.memory);
-    bn_free(w.statuses);
+    bn_free(w.results);
     return status;
 }
 
