@@ -325,7 +325,7 @@ static const bn_pretokenizer pretokenizers[] = {
     {{"llama-bpe", "llama3", "llama-v3"}, true, true, {llama_bpe_end}},
     {{"smaug-bpe"}, false, false, {llama_bpe_end}},
     {{"qwen2"}, false, false, {qwen2_end}},
-    {{"gpt-2"}, false, false, {gpt_2_end}},
+    {{"gpt-2", "olmo"}, false, false, {gpt_2_end}},
     {{"smollm"}, false, false, {number_end, gpt_2_end}},
     {{"falcon3"}, false, false, {any_punctuation_end, gpt_2_end, digit_end}},
     {{"falcon3-spelt"}, false, false, {any_punctuation_end, gpt_2_end, spelt_number_end}},

@@ -33,6 +33,9 @@ Q2_0 = 42
 LLAMA_3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
            r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN_2 = LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+CASED = (r"[^\r\n\p{L}\p{N}]?%s*%s+|[^\r\n\p{L}\p{N}]?%s+%s*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|"
+         r"\s*[\r\n]+|\s+(?!\S)|\s+" % (UPPER, LOWER, UPPER, LOWER))
 
 
 def pack_q2_0(codes, scales, group):
@@ -134,7 +137,6 @@ class Fixture:
         self.group = options.pop("group", 0)
         self.yarn = options.pop("yarn", None)
         self.pre = options.pop("pre", None)  # None: SentencePiece; "": no key
-        self.regex = options.pop("regex", LLAMA_3)
         self.keys = options.pop("keys", {})
         self.config = options.pop("config")
         self.has_head_duplicate = options.pop("has_head_duplicate", False)
@@ -148,7 +150,10 @@ class Fixture:
         widths = {"attn_norm": self.hidden, "ffn_norm": self.hidden, "attn_sub_norm": q,
                   "ffn_sub_norm": self.ffn, "attn_q_norm": self.head_size,
                   "attn_k_norm": self.head_size}
-        norm = lambda n: torch.tensor(1 + 0.25 * rng.standard_normal(n)).to(torch.bfloat16)
+
+        def norm(n):
+            return torch.tensor(1 + 0.25 * rng.standard_normal(n)).to(torch.bfloat16)
+
         self.linears = [[Linear(rng, *size, self.how, self.group, i in (3, 6))
                          for i, size in enumerate(sizes)] for _ in range(self.layers)]
         self.layer_norms = [{g: norm(widths[g]) for g in self.norms.values()}
@@ -211,7 +216,7 @@ class Fixture:
                 file.write(sentencepiece_model(keys.values))
             special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
         else:
-            write_json(path, "tokenizer.json", tokenizer_json(keys.values, self.regex))
+            write_json(path, "tokenizer.json", tokenizer_json(keys.values, self.pre))
             special = {"bos_token": tokens[-2], "eos_token": tokens[-1]}
         write_json(path, "tokenizer_config.json", {
             "add_bos_token": self.pre is None, "clean_up_tokenization_spaces": False,
@@ -254,7 +259,10 @@ class Fixture:
             else:
                 w.tensor(name + ".weight", [self.hidden, self.vocab], gguf.F16,
                          rows.half().numpy().tobytes())
-        f32 = lambda t: t.float().numpy().astype("<f4").tobytes()
+
+        def f32(t):
+            return t.float().numpy().astype("<f4").tobytes()
+
         w.tensor("output_norm.weight", [self.hidden], gguf.F32, f32(self.output_norm))
         for i in range(self.layers):
             p = "blk.%d." % i
@@ -306,16 +314,35 @@ def write_json(folder, name, value):
         file.write("\n")
 
 
-def tokenizer_json(keys, regex):
+def pieces_of(pre):
+    """How each publisher's tokenizer.json cuts a text before it merges."""
+    from tokenizers import Regex, pre_tokenizers
+
+    def split(pattern):
+        return pre_tokenizers.Split(Regex(pattern), "isolated")
+
+    def byte_level(use_regex):
+        return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+
+    if pre == "olmo":
+        return byte_level(True)
+    return pre_tokenizers.Sequence({
+        "falcon3": [pre_tokenizers.Punctuation("contiguous"), byte_level(True), split("[0-9]")],
+        "falcon_e": [pre_tokenizers.Punctuation("contiguous"), split(CASED), split("[0-9]"),
+                     byte_level(False)],
+        "qwen2": [split(QWEN_2), byte_level(False)],
+    }.get(pre, [split(LLAMA_3), byte_level(False)]))
+
+
+def tokenizer_json(keys, pre):
     """Byte-level BPE as the `tokenizers` library writes it."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, decoders, models
     tokens = keys["tokenizer.ggml.tokens"]
     vocab = {token: i for i, token in enumerate(tokens[:-2])}
     merges = [tuple(merge.split(" ")) for merge in keys["tokenizer.ggml.merges"]]
-    tokenizer = Tokenizer(models.BPE(vocab, merges, ignore_merges=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(regex), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    ignore_merges = pre in ("", "llama-bpe")
+    tokenizer = Tokenizer(models.BPE(vocab, merges, ignore_merges=ignore_merges))
+    tokenizer.pre_tokenizer = pieces_of(pre)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(t, special=True) for t in tokens[-2:]])
     return json.loads(tokenizer.to_str())
@@ -371,7 +398,9 @@ class Bitnet1bit:
         return torch.cat([a * c - b * s, b * c + a * s], -1)
 
     def attention(self, x, p):
-        split = lambda y: y.view(len(x), -1, self.f.head_size).transpose(0, 1)
+        def split(y):
+            return y.view(len(x), -1, self.f.head_size).transpose(0, 1)
+
         q, k, v = (split(self.linear(x, p + "self_attn.%s_proj.weight" % n)) for n in "qkv")
         score = self.rope(q) @ self.rope(k).transpose(1, 2) / self.f.head_size ** 0.5
         score = score + torch.full((len(x), len(x)), -torch.inf).triu(1)
@@ -451,12 +480,12 @@ FIXTURES = {
                      config={"architectures": ["LlamaForCausalLM"], "model_type": "llama",
                              "torch_dtype": "float16"}),
     "bonsai": Fixture(40, "qwen3", "float", 256, 384, 2, 1, norms=QK_NORMS, group=128, layers=1,
-                      base=1e6, eps=1e-6, context=256, yarn=(4.0, 64), pre="qwen2", regex=QWEN_2,
+                      base=1e6, eps=1e-6, context=256, yarn=(4.0, 64), pre="qwen2",
                       config=QWEN_3,
                       keys={"attention.key_length": (gguf.U32, 128),
                             "attention.value_length": (gguf.U32, 128)}),
     "bonsai-g64": Fixture(41, "qwen3", "float", 128, 320, 2, 1, norms=QK_NORMS, group=64,
-                          tied=False, layers=1, base=1e6, eps=1e-6, context=256, pre="qwen2", regex=QWEN_2,
+                          tied=False, layers=1, base=1e6, eps=1e-6, context=256, pre="qwen2",
                           config=QWEN_3),
 }
 
