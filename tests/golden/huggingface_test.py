@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """huggingface_test.py
 What: for every published architecture, a tiny model gives the logits that Hugging Face's own code
-      gives, token by token; its folder, where there is one, gives those of its GGUF in every bit.
+      gives, token by token; so does its folder, where there is one, and with the same bits as the
+      GGUF, except where the folder holds master weights, whose scale is rounded to their type.
 How:  `eval --tokens` of huggingface/NAME.gguf beside huggingface/NAME.logits, which
       make_huggingface.py wrote: the cosine of every token's logits is at least 0.999. (Activations
       that lie on the edge between two codes fall to either side in two right programs, which is
@@ -19,6 +20,7 @@ sys.path.insert(0, str(HERE.parent / "cli"))
 import cli  # noqa: E402
 
 COSINE_MIN = 0.999
+MASTERS = ("1bitllm-xl", "2b-4t-bf16")
 FIXTURES = HERE / "huggingface"
 
 
@@ -53,7 +55,11 @@ def check(name):
     print(f"{name}: cosine at least {min(found):.6f} (token {found.index(min(found))})")
     cli.require(min(found) >= COSINE_MIN, f"{name} departs from Hugging Face")
     if (FIXTURES / name).is_dir():
-        cli.require(evaluate(FIXTURES / name, tokens) == ours, f"the folder of {name} differs")
+        folder = evaluate(FIXTURES / name, tokens)
+        least = min(cosines(folder, theirs, len(tokens)))
+        print(f"{name}: its folder {least:.6f}, {'equal' if folder == ours else 'other'} bits")
+        cli.require(least >= COSINE_MIN, f"the folder of {name} departs from Hugging Face")
+        cli.require(folder == ours or name in MASTERS, f"the folder of {name} differs")
     tokens[1] ^= 1
     other = list(cosines(evaluate(FIXTURES / f"{name}.gguf", tokens), theirs, len(tokens)))
     cli.require(other[1] < COSINE_MIN, f"{name}: another token was not noticed")

@@ -7,7 +7,8 @@ writes for each a folder as its publisher lays it out (config.json, model.safete
 published names, dtypes and scale sense, tokenizer files), NAME.gguf as its publisher's converter
 writes it (by the writer of make_models.py, which shares nothing with the C code), NAME.tokens, and
 NAME.logits: the logits of transformers in float32 after every token, from the same folder
-(little-endian f32 [tokens][vocab]). What is committed in huggingface/ was made by it.
+(little-endian f32 [tokens][vocab]). What is committed in huggingface/ was made by it; of the
+folders, the small ones, of which each has something of its own.
 
 Needs numpy, torch, transformers, accelerate, safetensors and tokenizers; nothing else in the
 project does.
@@ -467,13 +468,13 @@ FIXTURES = {
     "llama3-8b": Fixture(37, "llama", "divide", 128, 384, 4, 2, norms=PLAIN, tied=False,
                          context=8192, pre="llama-bpe",
                          config=quantized("LlamaForCausalLM", "llama", None)),
-    "falcon3": Fixture(38, "llama", "divide", 256, 256, 2, 1, norms=PLAIN, tied=False, layers=1,
+    "falcon3": Fixture(38, "llama", "divide", 128, 256, 2, 1, norms=PLAIN, tied=False, layers=1,
                        head_size=256, base=1000042.0, eps=1e-6, context=8192, pre="falcon3",
                        keys={"attention.key_length": (gguf.U32, 256),
                              "attention.value_length": (gguf.U32, 256)},
                        config=quantized("LlamaForCausalLM", "llama", None)),
-    "falcon-e": Fixture(39, "llama", "multiply", 256, 384, 2, 1, norms=PLAIN, tied=False, layers=1,
-                        base=1000042.0, eps=1e-6, context=8192, pre="falcon_e",
+    "falcon-e": Fixture(39, "llama", "multiply", 128, 256, 2, 1, norms=PLAIN, tied=False, layers=1,
+                        head_size=128, base=1000042.0, eps=1e-6, context=8192, pre="falcon_e",
                         config=quantized("LlamaForCausalLM", "llama", "autobitlinear")),
     "trilm": Fixture(42, "llama", "shards", 128, 128, 2, 2, norms=PLAIN, tied=False, layers=1,
                      base=10000.0, context=2048, pre="olmo",
