@@ -35,7 +35,7 @@ static const struct {
 } templates[] = {
     {"none", ""},
     /* microsoft/bitnet-b1.58-2B-4T */
-    {"2b-4t", "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+    {"2b-4t", "{% for message in messages %}"
               "{{ message['role'] | capitalize + ': ' + message['content'] | trim + '<|eot_id|>' }}"
               "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"},
     /* meta-llama/Meta-Llama-3-8B-Instruct */
