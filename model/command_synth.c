@@ -14,7 +14,7 @@
 
 typedef struct synth_options {
     const char *shape_name, *arch, *vocab_from;
-    uint32_t layers, hidden, ffn, heads, kv_heads, head_size, vocab, context, head;
+    uint32_t layers, hidden, ffn, heads, kv_heads, head_size, vocab, context, head, weights;
     float rope_base;
     uint64_t seed;
     bool is_untied, has_no_tokenizer;
@@ -24,6 +24,9 @@ typedef struct synth_options {
 static const char *const head_names[] = {"f16", "f32", "bf16", "q8_0", "q6_k", NULL};
 static const uint32_t head_types[] = {BN_TENSOR_F16, BN_TENSOR_F32, BN_TENSOR_BF16, BN_TENSOR_Q8_0,
                                       BN_TENSOR_Q6_K};
+
+static const char *const weight_names[] = {"i2_s", "q2_0", "tq2_0", NULL};
+static const uint32_t weight_types[] = {BN_TENSOR_I2_S, BN_TENSOR_Q2_0, BN_TENSOR_TQ2_0};
 
 #define SHAPE "shape"
 #define CONTENT "content"
@@ -37,7 +40,7 @@ static bn_status parse(int argc, char **argv, synth_options *o, bn_options_resul
          "70B, 100B; the options below change it",
          NULL, 0, 0, 0, NULL},
         {SHAPE, "arch", BN_OPTION_STRING, &o->arch, "NAME",
-         "bitnet, bitnet-b1.58, bitnet-25, llama", NULL, 0, 0, 0, NULL},
+         "bitnet, bitnet-b1.58, bitnet-25, llama, qwen3", NULL, 0, 0, 0, NULL},
         {SHAPE, "layers", BN_OPTION_U32, &o->layers, "N", "layers", NULL, 1, BN_LAYERS_MAX, 0,
          NULL},
         {SHAPE, "hidden", BN_OPTION_U32, &o->hidden, "N", "size of the residual stream", NULL, 1,
@@ -67,6 +70,9 @@ static bn_status parse(int argc, char **argv, synth_options *o, bn_options_resul
         {CONTENT, "head", BN_OPTION_CHOICE, &o->head, "TYPE",
          "type of the head, and of the embedding when they are one", head_names, 0, 0, 0,
          &o->head_given},
+        {CONTENT, "weights", BN_OPTION_CHOICE, &o->weights, "TYPE",
+         "type of the projections; q2_0 and tq2_0 have a scale for every block, all different",
+         weight_names, 0, 0, 0, NULL},
         {CONTENT, "untied", BN_OPTION_FLAG, &o->is_untied, NULL,
          "a head of its own instead of the embedding", NULL, 0, 0, 0, NULL},
         {CONTENT, "seed", BN_OPTION_U64, &o->seed, "S", "same seed, same bytes, on any machine",
@@ -109,6 +115,7 @@ static void change_shape(const synth_options *o, bn_synth_shape *s)
     if (o->vocab != 0) s->vocab = o->vocab;
     if (o->is_untied) s->is_tied = false;
     if (o->head_given) s->head_type = head_types[o->head];
+    s->weight_type = weight_types[o->weights];
     if (is_reshaped || o->layers != 0 || o->ffn != 0 || o->kv_heads != 0 || o->head_size != 0)
         s->name = NULL;
 }

@@ -32,12 +32,14 @@
 #define DUMMY(name, n_layers, hidden, ffn, n_heads)                                                \
     {                                                                                              \
         name, "bitnet", n_layers, hidden, ffn, n_heads, n_heads, (hidden) / (n_heads), 32002,      \
-            2048, 1e4f, true, BN_TENSOR_F16                                                        \
+            2048, 1e4f, true, BN_TENSOR_F16, BN_TENSOR_I2_S                                        \
     }
 
 const bn_synth_shape bn_synth_shapes[] = {
-    {"tiny", "bitnet-b1.58", 4, 256, 512, 8, 2, 32, 512, 4096, 5e5f, true, BN_TENSOR_F16},
-    {"2b-4t", "bitnet-b1.58", 30, 2560, 6912, 20, 5, 128, 128256, 4096, 5e5f, true, BN_TENSOR_F16},
+    {"tiny", "bitnet-b1.58", 4, 256, 512, 8, 2, 32, 512, 4096, 5e5f, true, BN_TENSOR_F16,
+     BN_TENSOR_I2_S},
+    {"2b-4t", "bitnet-b1.58", 30, 2560, 6912, 20, 5, 128, 128256, 4096, 5e5f, true, BN_TENSOR_F16,
+     BN_TENSOR_I2_S},
     DUMMY("125M", 11, 768, 3072, 12),
     DUMMY("350M", 24, 1024, 3072, 16),
     DUMMY("1B", 24, 2048, 3584, 32),
@@ -122,11 +124,27 @@ static void fill_codes(random_stream *r, uint8_t *out, size_t n)
 }
 
 /* Between 3/4 and 5/4. */
+static float random_near_1(random_stream *r)
+{
+    return 0.75f + (float)(random_next(r) >> 40) * 0x1p-25f;
+}
+
 static void fill_norm(random_stream *r, uint8_t *out, size_t n)
 {
     for (size_t i = 0; i < n; i += sizeof(float)) {
-        float value = 0.75f + (float)(random_next(r) >> 40) * 0x1p-25f;
+        float value = random_near_1(r);
         memcpy(out + i, &value, sizeof value);
+    }
+}
+
+/* Codes with an f16 scale before (Q2_0) or behind them (TQ2_0), another for every block. */
+static void fill_blocks(random_stream *r, uint32_t type, float scale, uint8_t *out, size_t n)
+{
+    size_t n_codes = bn_tensor_type_block(type) / 4, at = type == BN_TENSOR_Q2_0 ? 0 : n_codes;
+    for (size_t i = 0; i < n; i += n_codes + sizeof(uint16_t)) {
+        uint16_t d = bn_f16_from_f32(scale * random_near_1(r));
+        memcpy(out + i + at, &d, sizeof d);
+        fill_codes(r, out + i + (at == 0 ? sizeof d : 0), n_codes);
     }
 }
 
@@ -208,15 +226,26 @@ static void write_part(writer_state *w, const void *bytes, size_t n)
     bn_progress_update(&w->progress, w->done);
 }
 
+static bool has_block_scales(uint32_t type)
+{
+    return type == BN_TENSOR_Q2_0 || type == BN_TENSOR_TQ2_0;
+}
+
 /* The bytes of one tensor, codes or elements, without an I2_S tail. */
-static void write_body(writer_state *w, uint32_t type, bool is_norm, uint64_t n_bytes)
+static void write_body(writer_state *w, uint32_t type, bool is_norm, float scale, uint64_t n_bytes)
 {
     random_stream r = random_begin(w->job->seed, w->n_tensors);
-    if (!is_norm && type != BN_TENSOR_I2_S) make_levels(w, type);
+    size_t chunk = CHUNK_BYTES;
+    if (has_block_scales(type))
+        chunk -= chunk % (bn_tensor_type_block(type) / 4 + sizeof(uint16_t));
+    else if (!is_norm && type != BN_TENSOR_I2_S)
+        make_levels(w, type);
     while (n_bytes > 0 && w->status == BN_OK) {
-        size_t n = n_bytes < CHUNK_BYTES ? (size_t)n_bytes : CHUNK_BYTES;
+        size_t n = n_bytes < chunk ? (size_t)n_bytes : chunk;
         if (type == BN_TENSOR_I2_S)
             fill_codes(&r, w->chunk, n);
+        else if (has_block_scales(type))
+            fill_blocks(&r, type, scale, w->chunk, n);
         else if (is_norm)
             fill_norm(&r, w->chunk, n);
         else
@@ -239,9 +268,9 @@ static void visit(writer_state *w, const char *name, uint32_t type, uint64_t n_c
     bool is_whole =
         bn_tensor_type_span(type, n_cols, n_cols * (n_rows == 0 ? 1 : n_rows), &n_bytes);
     BN_ASSERT(is_whole);
-    bool is_ternary = type == BN_TENSOR_I2_S;
-    write_body(w, type, n_rows == 0, n_bytes - (is_ternary ? BN_TENSOR_I2S_TAIL_BYTES : 0));
-    if (is_ternary) {
+    bool has_tail = type == BN_TENSOR_I2_S;
+    write_body(w, type, n_rows == 0, scale, n_bytes - (has_tail ? BN_TENSOR_I2S_TAIL_BYTES : 0));
+    if (has_tail) {
         uint8_t tail[BN_TENSOR_I2S_TAIL_BYTES] = {0};
         memcpy(tail, &scale, sizeof scale);
         write_part(w, tail, sizeof tail);
@@ -263,7 +292,7 @@ static void visit_linear(writer_state *w, uint32_t layer, const char *part, uint
 {
     char name[BN_GGUF_NAME_MAX];
     snprintf(name, sizeof name, "blk.%" PRIu32 ".%s.weight", layer, part);
-    visit(w, name, BN_TENSOR_I2_S, n_cols, n_rows, (float)(gain * sqrt(2.0 / n_cols)));
+    visit(w, name, w->job->shape.weight_type, n_cols, n_rows, (float)(gain * sqrt(2.0 / n_cols)));
 }
 
 static void visit_layer(writer_state *w, uint32_t i, const bn_arch *arch)
@@ -322,7 +351,8 @@ static void write_shape_keys(writer_state *w)
     snprintf(name, sizeof name, "random weights, shape %s", s->name != NULL ? s->name : "custom");
     bn_gguf_writer_key_text(w->writer, "general.architecture", s->arch);
     bn_gguf_writer_key_text(w->writer, "general.name", name);
-    bn_gguf_writer_key_u32(w->writer, "general.file_type", 40); /* I2_S */
+    if (s->weight_type == BN_TENSOR_I2_S)
+        bn_gguf_writer_key_u32(w->writer, "general.file_type", 40);
     arch_u32(w, "vocab_size", s->vocab);
     arch_u32(w, "context_length", s->context);
     arch_u32(w, "embedding_length", s->hidden);
@@ -396,6 +426,19 @@ static bn_status check_counts(const bn_synth_shape *s)
     return BN_OK;
 }
 
+/* Rows of whole blocks. */
+static bn_status check_rows(const bn_synth_shape *s, uint64_t q_size)
+{
+    const uint64_t n_cols[] = {s->hidden, q_size, s->ffn};
+    uint32_t block = bn_tensor_type_block(s->weight_type);
+    char needed[64];
+    snprintf(needed, sizeof needed, "rows of %s need a multiple of %" PRIu32,
+             bn_tensor_type_name(s->weight_type), block);
+    for (size_t i = 0; i < sizeof n_cols / sizeof n_cols[0]; i++)
+        if (n_cols[i] % block != 0) return fail_shape("a row of weights", n_cols[i], needed);
+    return BN_OK;
+}
+
 bn_status bn_synth_check(const bn_synth_shape *s)
 {
     BN_TRY(check_counts(s));
@@ -417,9 +460,10 @@ bn_status bn_synth_check(const bn_synth_shape *s)
     const uint64_t products[] = {s->hidden * q_size, s->hidden * kv_size,
                                  (uint64_t)s->hidden * s->ffn};
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++)
-        if (products[i] % 128 != 0)
+        if (s->weight_type == BN_TENSOR_I2_S && products[i] % 128 != 0)
             return fail_shape("the number of elements of a ternary tensor", products[i],
                               "I2_S needs a multiple of 128: change the hidden, ffn or head size");
+    if (has_block_scales(s->weight_type)) BN_TRY(check_rows(s, q_size));
     uint32_t block = bn_tensor_type_block(s->head_type);
     BN_ASSERT(block > 0);
     if (s->hidden % block != 0) {

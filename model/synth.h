@@ -21,7 +21,8 @@ typedef struct bn_synth_shape {
     uint32_t context;
     float rope_base;
     bool is_tied;
-    uint32_t head_type; /* bn_tensor_type of the head; of the embedding too when tied */
+    uint32_t head_type;   /* bn_tensor_type of the head; of the embedding too when tied */
+    uint32_t weight_type; /* of the projections: I2_S, or Q2_0 or TQ2_0 with scales that differ */
 } bn_synth_shape;
 
 /* The named shapes; the last has no name. */

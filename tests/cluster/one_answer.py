@@ -2,6 +2,7 @@
 
 What: logit bytes at every position of a prompt and the generated tokens, over stages × transport ×
       threads × instruction set × prefill chunk × company of other sequences × way of the head.
+      A second model has a scale for every 64 weights and quantises activations in groups of columns.
 How:  one reference cell (one stage, scalar, one thread, chunk 1, alone), then a pairwise cover of the
       axes (all 432 cells with --full), a pipeline of mixed instruction sets, and other builds of the
       same source (BN_OTHER_BIN_DIRS: clang, -O0). Each cell proves from the workers' own counters
@@ -133,6 +134,12 @@ def check_label(cell_name, layout, chunk, company, stats, n_layers):
     require(in_flight >= (2 if layout.stages >= 2 else 1), f"{cell_name}: {in_flight} in flight")
 
 
+def group_cells(axes):
+    """Every value of every axis, in as few cells as the longest axis has values."""
+    n_cells = max(len(values) for values in axes.values())
+    return [{name: values[i % len(values)] for name, values in axes.items()} for i in range(n_cells)]
+
+
 def label(cell):
     return " ".join(f"{name}={value}" for name, value in cell.items())
 
@@ -184,18 +191,23 @@ def main():
 
     directory = harness.work_dir()
     vocab, n_layers = 512, 4
-    model = harness.synth(directory / "one-answer.gguf", "--arch", "bitnet-b1.58", "--layers", n_layers,
-                          "--hidden", 256, "--ffn", 384, "--heads", 8, "--kv-heads", 2,
-                          "--vocab", vocab, "--seed", 3)
-    model = with_near_ties(model)
+    shape = ["--layers", n_layers, "--hidden", 256, "--ffn", 384, "--heads", 8, "--kv-heads", 2,
+             "--vocab", vocab, "--seed", 3]
+    plain = with_near_ties(harness.synth(directory / "one-answer.gguf", "--arch", "bitnet-b1.58", *shape))
+    groups = with_near_ties(harness.synth(directory / "one-answer-groups.gguf", "--arch", "qwen3",
+                                          "--weights", "q2_0", *shape))
     reference_cell = {"stages": 1, "transport": "zmq", "threads": 1, "isa": "scalar", "chunk": 1,
                       "company": 0, "head": "full"}
-    reference = ask(layout_of(reference_cell), model, vocab, 1, 0, directory)
-    print(f"reference: logits {reference.logits[:16]} tokens {reference.tokens}")
+    references = {}
+    for model in (plain, groups):
+        references[model] = ask(layout_of(reference_cell), model, vocab, 1, 0, directory)
+        print(f"reference of {model.name}: logits {references[model].logits[:16]} "
+              f"tokens {references[model].tokens}")
 
     failures = []
 
-    def compare(name, layout, cell, expect_equal=True):
+    def compare(name, layout, cell, expect_equal=True, model=plain):
+        reference = references[model]
         try:
             answer = ask(layout, model, vocab, cell["chunk"], cell["company"], directory)
             equal = (answer.logits, answer.tokens) == (reference.logits, reference.tokens)
@@ -218,6 +230,8 @@ def main():
         mixed = {"stages": 4, "transport": axes["transport"][0], "threads": 1, "isa": tuple(isas + ["scalar"]),
                  "chunk": 7, "company": 3, "head": "screen"}
         compare("mixed " + label(mixed), layout_of(mixed), mixed)
+        for cell in group_cells(axes):
+            compare("groups " + label(cell), layout_of(cell), cell, model=groups)
         for other in filter(None, os.environ.get("BN_OTHER_BIN_DIRS", "").split(":")):
             for isa in isas:
                 cell = dict(reference_cell, stages=2, isa=isa, chunk=64)
@@ -230,11 +244,13 @@ def main():
         "stage": dict(reference_cell, stages=2),
         "link": dict(reference_cell, stages=2, transport=axes["transport"][0]),
         "page": dict(reference_cell, company=3, chunk=7),
+        "group": dict(reference_cell, chunk=64),
         "bound": dict(reference_cell, head="screen"),
     }
     for name, cell in sabotages.items():
         layout = layout_of(cell, worker_binary="sabotage-worker", worker_env={"BN_SABOTAGE": name})
-        compare(f"sabotage {name} ({label(cell)})", layout, cell, expect_equal=False)
+        compare(f"sabotage {name} ({label(cell)})", layout, cell, expect_equal=False,
+                model=groups if name == "group" else plain)
 
     print(f"{len(failures)} failures")
     for failure in failures:

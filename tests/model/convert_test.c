@@ -35,9 +35,10 @@ static char folder[] = "/tmp/bn-convert-XXXXXX";
 static char in[64], out[64], back[64], report[64];
 
 static const bn_synth_shape shapes[] = {
-    {NULL, "bitnet-b1.58", 2, 256, 512, 4, 2, 64, 300, 512, 5e5f, true, BN_TENSOR_F16},
-    {NULL, "bitnet", 1, 256, 768, 4, 4, 64, 300, 512, 1e4f, true, BN_TENSOR_BF16},
-    {NULL, "llama", 1, 256, 512, 4, 2, 64, 300, 512, 1e4f, false, BN_TENSOR_F32},
+    {NULL, "bitnet-b1.58", 2, 256, 512, 4, 2, 64, 300, 512, 5e5f, true, BN_TENSOR_F16,
+     BN_TENSOR_I2_S},
+    {NULL, "bitnet", 1, 256, 768, 4, 4, 64, 300, 512, 1e4f, true, BN_TENSOR_BF16, BN_TENSOR_I2_S},
+    {NULL, "llama", 1, 256, 512, 4, 2, 64, 300, 512, 1e4f, false, BN_TENSOR_F32, BN_TENSOR_I2_S},
 };
 #define N_SHAPES (sizeof shapes / sizeof shapes[0])
 

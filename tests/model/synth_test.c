@@ -95,12 +95,14 @@ static void test_every_variant_is_a_right_model(void **state)
     (void)state;
     static const uint32_t heads[] = {BN_TENSOR_F16, BN_TENSOR_F32, BN_TENSOR_BF16, BN_TENSOR_Q8_0,
                                      BN_TENSOR_Q6_K};
+    static const uint32_t weights[] = {BN_TENSOR_I2_S, BN_TENSOR_Q2_0, BN_TENSOR_TQ2_0};
     static const char *const archs[] = {"bitnet", "bitnet-b1.58", "bitnet-25", "llama", "qwen3"};
     for (size_t i = 0; i < 20; i++) {
         bn_synth_shape shape = *bn_synth_shape_find("tiny");
         shape.head_type = heads[i % 5];
         shape.arch = archs[i % 4 + (i >= 16)];
         shape.is_tied = i % 3 == 0;
+        shape.weight_type = weights[i % 3];
         shape.n_layers = 1;
         assert_int_equal(write_shape(&shape, i, i % 2 == 0), BN_OK);
         bn_model *model = open_checked();
@@ -108,6 +110,7 @@ static void test_every_variant_is_a_right_model(void **state)
         assert_int_equal(model->config.is_tied, shape.is_tied);
         assert_int_equal(model->output->type, shape.head_type);
         assert_string_equal(model->config.arch, shape.arch);
+        assert_int_equal(model->layers[0].ffn_down.weight->type, shape.weight_type);
         bn_model_close(model);
     }
 }
@@ -148,6 +151,18 @@ static void test_impossible_shapes_are_refused(void **state)
         if (strstr(bn_log_last_error(), cases[i].expect) == NULL)
             fail_msg("expected \"%s\", got \"%s\"", cases[i].expect, bn_log_last_error());
     }
+}
+
+static void test_blocks_need_whole_rows(void **state)
+{
+    (void)state;
+    bn_synth_shape shape = *bn_synth_shape_find("tiny");
+    shape.weight_type = BN_TENSOR_TQ2_0;
+    shape.ffn = 384;
+    assert_int_equal(bn_synth_check(&shape), BN_ERR_BAD_ARGUMENT);
+    assert_non_null(strstr(bn_log_last_error(), "a row of weights is 384; rows of TQ2_0 need"));
+    shape.weight_type = BN_TENSOR_Q2_0;
+    assert_int_equal(bn_synth_check(&shape), BN_OK);
 }
 
 /* −1, 0, 0, 1 in equal parts, and scales that keep a product at the size of its input. */
@@ -313,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_every_variant_is_a_right_model),
         cmocka_unit_test(test_named_shapes_are_possible),
         cmocka_unit_test(test_impossible_shapes_are_refused),
+        cmocka_unit_test(test_blocks_need_whole_rows),
         cmocka_unit_test(test_weights_have_the_promised_size),
         cmocka_unit_test(test_ternary_tensors_must_fill_blocks),
         cmocka_unit_test(test_a_vocabulary_is_copied_whole),

@@ -9,6 +9,7 @@
  *         page       a sequence reads the first page of the one before it
  *         stage      what comes from the stage before loses its last bit
  *         link       what goes to the stage after loses its last bit
+ *         group      every group of columns is dequantised with the scale of the first
  *         bound      the screened head believes its int8 rows to be exact
  * How:  replaced kernels and device operations, through the hooks that the product leaves empty.
  */
@@ -54,6 +55,17 @@ static void quantize_rounding(const float *x, size_t x_stride, uint32_t n_tokens
             sum[t] += (int32_t)q;
         }
     }
+}
+
+static void quantize_groups_first(const float *x, size_t x_stride, uint32_t n_tokens,
+                                  uint32_t n_cols, uint32_t width, uint32_t group_cols,
+                                  int8_t *panel, float *scale, int32_t *sum, int32_t *part_sum)
+{
+    real->quantize_groups(x, x_stride, n_tokens, n_cols, width, group_cols, panel, scale, sum,
+                          part_sum);
+    uint32_t n_groups = group_cols == 0 ? 1 : bn_ternary_runs(n_cols, group_cols);
+    for (uint32_t i = 0; i < n_tokens * n_groups; i++)
+        scale[i] = scale[i / n_groups * n_groups];
 }
 
 static void attention_chunk_halves(const float *q, uint32_t n_heads, uint32_t head_size,
@@ -174,6 +186,7 @@ static const bn_kernels *replace_kernels(const bn_kernels *kernels)
     broken = *kernels;
     if (is_broken("lane")) broken.rms_norm = rms_norm_lane;
     if (is_broken("rounding")) broken.quantize = quantize_rounding;
+    if (is_broken("group")) broken.quantize_groups = quantize_groups_first;
     if (is_broken("attention")) broken.attention_chunk = attention_chunk_halves;
     if (is_broken("thread")) broken.ternary_matmul = ternary_matmul_thread;
     if (is_broken("chunk")) broken.ternary_matmul = ternary_matmul_chunk;
@@ -196,7 +209,7 @@ static bn_device *wrap_device(bn_device *device)
 int main(int argc, char **argv)
 {
     static const char *const names[] = {"lane", "rounding", "attention", "thread", "chunk",
-                                        "page", "stage",    "link",      "bound"};
+                                        "page", "stage",    "link",      "group",  "bound"};
     static const bn_worker_hooks hooks = {replace_kernels, wrap_device};
     bool is_known = false;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
