@@ -10,7 +10,6 @@
 
 static const char *const activation_names[] = {"auto", "silu", "relu2", NULL};
 static const char *const link_names[] = {"auto", "mpi", "zmq", NULL}; /* as bn_link_kind */
-static const char *const plan_names[] = {"decode", "prefill", NULL};  /* as bn_plan_goal */
 static const char *const level_names[] = {"error", "warn", "info", "debug", "trace", NULL};
 
 typedef bn_cluster_options options_t;
@@ -79,7 +78,10 @@ static uint32_t add_plan_options(options_t *o, bn_option *table)
         {"Plan", "layers", BN_OPTION_STRING, &o->layers, "N,N,...",
          "layers of each stage; else planned from what the workers measured", NULL, 0, 0, 0, NULL},
         {"Plan", "plan-for", BN_OPTION_CHOICE, &o->plan_for, "GOAL",
-         "make the slowest stage fastest at this", plan_names, 0, 0, 0, NULL},
+         "make the slowest stage fastest at this; screened: decode of sampled tokens, where the "
+         "head "
+         "is screened",
+         bn_plan_goal_names, 0, 0, 0, NULL},
         {"Plan", "prefill-chunk", BN_OPTION_U32, &o->prefill_chunk, "TOKENS",
          "of a prompt in one step; 0: by length and stages, at most 128", NULL, 0,
          BN_STEP_TOKENS_MAX, 0, NULL},

@@ -46,8 +46,11 @@ INLINE void screen_tile(int n, const uint8_t *w, const int8_t *panel, uint32_t p
             __m256i codes =
                 _mm256_cvtepu8_epi16(_mm_load_si128((const __m128i *)(const void *)(w + 16 * i)));
             UNROLL
-            for (int t = 0; t < n; t++)
+            for (int t = 0; t < n; t++) {
                 acc[t][i] = _mm256_add_epi32(acc[t][i], _mm256_madd_epi16(codes, p[t]));
+                /* In this order: gcc widens all four first, and has no registers left. */
+                __asm__("" : "+x"(acc[t][i]));
+            }
         }
         w += BLOCK_BYTES;
         panel += panel_step;

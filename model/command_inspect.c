@@ -24,7 +24,6 @@ typedef struct inspect_options {
     const char *layers;
 } inspect_options;
 
-static const char *const goal_names[] = {"decode", "prefill", NULL};
 static const char *const activation_names[] = {"auto", "silu", "relu2", NULL};
 
 static bn_status parse(int argc, char **argv, inspect_options *o, bn_options_result *result,
@@ -56,7 +55,8 @@ static bn_status parse(int argc, char **argv, inspect_options *o, bn_options_res
         {"bytes per stage, with no worker running", "threads", BN_OPTION_U32, &o->threads, "N",
          "threads of a worker", NULL, 1, 1024, 0, NULL},
         {"bytes per stage, with no worker running", "plan-for", BN_OPTION_CHOICE, &o->goal, "GOAL",
-         "what the best cut is best for", goal_names, 0, 0, 0, NULL},
+         "what the best cut is best for; screened: decode with the head screened",
+         bn_plan_goal_names, 0, 0, 0, NULL},
         {0},
     };
     const bn_option *const tables[] = {what, plan, NULL};

@@ -20,6 +20,8 @@
 #define EQUAL_WITHIN 1.25
 #define SLACK (1.0 + 1e-9) /* of the first pass's optimum, for rounding in the second */
 
+const char *const bn_plan_goal_names[] = {"decode", "prefill", "screened", NULL};
+
 typedef struct problem {
     const bn_model *model;
     const bn_stage_limits *limits;
@@ -75,7 +77,7 @@ static void fill_speeds(problem *p)
     uint32_t n_known = 0;
     for (uint32_t i = 0; i < p->n_workers; i++) {
         const bn_plan_worker *worker = &p->workers[i];
-        p->speed[i] = p->goal == BN_PLAN_DECODE ? worker->bandwidth : worker->compute;
+        p->speed[i] = p->goal == BN_PLAN_PREFILL ? worker->compute : worker->bandwidth;
         if (!(p->speed[i] > 0.0 && isfinite(p->speed[i])))
             p->speed[i] = 0.0;
         else
@@ -88,17 +90,25 @@ static void fill_speeds(problem *p)
         if (p->speed[i] == 0.0) p->speed[i] = n_known > 0 ? sum / n_known : 1.0;
 }
 
+/* What survives the screen is not counted: a few rows. */
+static uint64_t head_walk_bytes(const problem *p)
+{
+    uint64_t screen = bn_model_head_screen_bytes(p->model);
+    if (p->goal == BN_PLAN_SCREENED && screen > 0) return screen;
+    return bn_model_head_walk_bytes(p->model);
+}
+
 static void fill_work(problem *p)
 {
     uint64_t kv = bn_stage_bytes_kv(&p->model->config, 1, p->limits);
-    bool is_decode = p->goal == BN_PLAN_DECODE;
+    bool is_decode = p->goal != BN_PLAN_PREFILL;
     for (uint32_t i = 0; i < p->n_layers; i++) {
         p->work[i + 1] = p->work[i] + (double)(is_decode ? bn_model_layer_walk_bytes(p->model, i)
                                                          : bn_model_layer_macs(p->model, i));
         p->bytes[i + 1] = p->bytes[i] + bn_stage_bytes_layer(p->model, i) + kv;
     }
     /* Prefill asks the head for one position of a whole chunk. */
-    p->head_work = is_decode ? (double)bn_model_head_walk_bytes(p->model)
+    p->head_work = is_decode ? (double)head_walk_bytes(p)
                              : (double)bn_model_head_macs(p->model) / p->limits->step_tokens;
 }
 
@@ -179,7 +189,7 @@ static void fill_stage(const problem *p, uint32_t stage, uint32_t begin, uint32_
         bytes += bn_model_layer_walk_bytes(p->model, i);
         macs += bn_model_layer_macs(p->model, i);
     }
-    if (out->span.has_head) bytes += bn_model_head_walk_bytes(p->model);
+    if (out->span.has_head) bytes += head_walk_bytes(p);
     if (worker->bandwidth > 0.0) out->decode_s = (double)bytes / worker->bandwidth;
     if (worker->compute > 0.0)
         out->prefill_s_per_token =

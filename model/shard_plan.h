@@ -16,7 +16,14 @@
 
 #define BN_STAGES_MAX 256u
 
-typedef enum bn_plan_goal { BN_PLAN_DECODE, BN_PLAN_PREFILL } bn_plan_goal;
+typedef enum bn_plan_goal {
+    BN_PLAN_DECODE, /* the head counted whole, as log-probabilities and all logits walk it */
+    BN_PLAN_PREFILL,
+    BN_PLAN_SCREENED, /* decode with the head screened, as sampled tokens have it */
+} bn_plan_goal;
+
+/* "decode", "prefill", "screened", NULL: for the option tables. */
+extern const char *const bn_plan_goal_names[];
 
 typedef struct bn_plan_worker {
     double bandwidth; /* bytes per second, measured; 0: unknown, taken as equal */

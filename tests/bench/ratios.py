@@ -1,6 +1,6 @@
 """ratios.py — the speed of whole clusters against what the machine can do, in one run.
 
-    python3 tests/bench/ratios.py MODEL [--rounds 3] [--head full] [--layers 24,6]
+    python3 tests/bench/ratios.py MODEL [--rounds 3] [--head full] [--plan-for screened]
 
 Prints, for a model of the 2b-4t shape (bitnet-model synth m.gguf --shape 2b-4t --vocab 128256):
 decode against the measured read bandwidth ÷ the bytes the kernels walk; prefill of 512 tokens
@@ -68,7 +68,7 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--head", default="auto", choices=("auto", "full", "screen"))
-    parser.add_argument("--layers", help="of the two stages, instead of the plan's")
+    parser.add_argument("--plan-for", default="decode", help="how the two stages are cut")
     options = parser.parse_args()
     facts = facts_of(options.model)
     macs_per_token = facts["model"]["ternary_macs_per_token"]
@@ -76,7 +76,6 @@ def main():
     head = ("--head", options.head)
     one = Layout(stages=1, threads=2, isa=("avx512",), worker_args=head)
     two = Layout(stages=2, threads=1, isa=("avx512",), worker_args=head)
-    cut = ["--layers", options.layers] if options.layers else []
     rows = {name: [] for name in ("read GB/s", "vpdpbusd GMAC/s", "decode tok/s", "prefill tok/s",
                                   "1 stage, 8 seq tok/s", "2 stages, 8 seq tok/s",
                                   "walked GB/token", "surviving rows",
@@ -86,7 +85,7 @@ def main():
         single = bench(one, options.model, 16, 48, 1)
         prompt = bench(one, options.model, 512, 2, 1)
         both = bench(one, options.model, 8, 32, 8)
-        pipe = bench(two, options.model, 8, 32, 8, *cut)
+        pipe = bench(two, options.model, 8, 32, 8, "--plan-for", options.plan_for)
         walked_gb, survivors = bytes_of_a_token(facts, single["last"])
         values = {
             "read GB/s": bandwidth,
@@ -105,7 +104,7 @@ def main():
             rows[name].append(value)
         print("  ".join(f"{name} {value:.3g}" for name, value in values.items()), file=sys.stderr)
     print(f"model {options.model.name}: {macs_per_token / 1e9:.3f} G multiply-adds per token, "
-          f"--head {options.head}, two stages of {options.layers or 'planned'} layers")
+          f"--head {options.head}, two stages planned for {options.plan_for}")
     for name, values in rows.items():
         print(f"{name:24s} median {statistics.median(values):8.3f}   "
               f"min {min(values):8.3f}   max {max(values):8.3f}")

@@ -68,6 +68,9 @@ static void test_the_real_shape_over_equal_workers(void **state)
         {2, {10e9, 40e9}, BN_PLAN_DECODE, "13,17"},
         {2, {0}, BN_PLAN_PREFILL, "15,15"},
         {4, {0}, BN_PLAN_PREFILL, "8,8,7,7"},
+        {1, {0}, BN_PLAN_SCREENED, "30"},
+        {2, {0}, BN_PLAN_SCREENED, "24,6"},
+        {4, {0}, BN_PLAN_SCREENED, "10,10,10,0"},
     };
     bn_model *model = shape_new(&shape_2b4t);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
