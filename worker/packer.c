@@ -112,13 +112,13 @@ static bool pack_i2s(bn_packer *p, pack_result *result, uint8_t *staging, uint32
 static bool pack_trits(bn_packer *p, pack_result *result, uint8_t *staging, uint32_t row_begin,
                        uint32_t n_rows, uint8_t *blocks)
 {
-    float *scales = (float *)(void *)(staging + p->codes_bytes);
+    float *scales = p->n_runs > 0 ? (float *)(void *)(staging + p->codes_bytes) : NULL;
     bn_trits_count count = {0};
     if (!keep_error(result, bn_trits_read(p->trits, row_begin, n_rows,
                                           staging + p->codes_bytes + p->scales_bytes, staging,
                                           scales, &count)))
         return false;
-    bn_ternary_pack_codes(staging, n_rows, p->n_cols, blocks);
+    if (blocks != NULL) bn_ternary_pack_codes(staging, n_rows, p->n_cols, blocks);
     if (p->n_runs > 0)
         bn_ternary_pack_scales(scales, n_rows, p->n_runs,
                                p->scales + (size_t)row_begin * p->n_runs);
@@ -135,8 +135,8 @@ static void pack_part(void *context, uint32_t thread_index, uint32_t n_threads)
     uint32_t row_end = end * p->unit_rows < p->n_rows ? (uint32_t)end * p->unit_rows : p->n_rows;
     for (uint32_t row = (uint32_t)begin * p->unit_rows; row < row_end; row += p->run_rows) {
         uint32_t n = row_end - row < p->run_rows ? row_end - row : p->run_rows;
-        uint8_t *blocks =
-            p->blocks + row / BN_TERNARY_GROUP_ROWS * bn_ternary_group_bytes(p->n_cols);
+        size_t at = row / BN_TERNARY_GROUP_ROWS * bn_ternary_group_bytes(p->n_cols);
+        uint8_t *blocks = p->blocks != NULL ? p->blocks + at : NULL;
         pack_result *result = &p->results[thread_index];
         bool is_packed = p->trits == NULL ? pack_i2s(p, result, staging, row, n, blocks)
                                           : pack_trits(p, result, staging, row, n, blocks);
@@ -214,8 +214,7 @@ static bn_status pack_read_trits(bn_packer *p, bn_trits *trits, float *scales, b
     return pack(p);
 }
 
-bn_status bn_packer_run(bn_packer *p, const bn_gguf_tensor *tensor, uint8_t *blocks, float *scales,
-                        bn_ternary *out)
+static void begin_tensor(bn_packer *p, const bn_gguf_tensor *tensor, uint8_t *blocks)
 {
     p->tensor = tensor;
     p->trits = NULL;
@@ -224,6 +223,12 @@ bn_status bn_packer_run(bn_packer *p, const bn_gguf_tensor *tensor, uint8_t *blo
     p->n_runs = 0;
     p->blocks = blocks;
     p->scales = NULL;
+}
+
+bn_status bn_packer_run(bn_packer *p, const bn_gguf_tensor *tensor, uint8_t *blocks, float *scales,
+                        bn_ternary *out)
+{
+    begin_tensor(p, tensor, blocks);
     *out = (bn_ternary){.blocks = blocks, .n_rows = p->n_rows, .n_cols = p->n_cols};
     if (tensor->type == BN_TENSOR_I2_S && tensor->head_rows == 0) {
         BN_TRY(bn_model_i2s_scale(p->model, tensor, &out->scale));
@@ -233,6 +238,25 @@ bn_status bn_packer_run(bn_packer *p, const bn_gguf_tensor *tensor, uint8_t *blo
     bn_trits_options options = {.pool = p->pool};
     BN_TRY(bn_trits_open(p->model->file, tensor, &options, &trits));
     bn_status status = pack_read_trits(p, trits, scales, out);
+    bn_trits_close(trits);
+    p->trits = NULL;
+    return status;
+}
+
+static bool is_float(uint32_t type)
+{
+    return type == BN_TENSOR_F32 || type == BN_TENSOR_F16 || type == BN_TENSOR_BF16;
+}
+
+bn_status bn_packer_look(bn_packer *p, const bn_gguf_tensor *tensor)
+{
+    bn_trits_options options = {.pool = p->pool};
+    if (is_float(tensor->type) || !bn_trits_can_read(tensor->type)) return BN_OK;
+    begin_tensor(p, tensor, NULL);
+    bn_trits *trits;
+    BN_TRY(bn_trits_open(p->model->file, tensor, &options, &trits));
+    p->trits = trits;
+    bn_status status = pack(p);
     bn_trits_close(trits);
     p->trits = NULL;
     return status;

@@ -26,6 +26,10 @@ void bn_packer_destroy(bn_packer *packer);
 BN_CHECKED bn_status bn_packer_run(bn_packer *packer, const bn_gguf_tensor *tensor, uint8_t *blocks,
                                    float *scales, bn_ternary *ternary_out);
 
+/* Reads a ternary tensor that stays as it is in the file (an embedding, a head) and refuses it as
+ * one that is packed. Floats and dense blocks are nothing for it: BN_OK. */
+BN_CHECKED bn_status bn_packer_look(bn_packer *packer, const bn_gguf_tensor *tensor);
+
 /* One warning of the tensors packed so far whose codes cannot be right (model/trits_fault.h). */
 void bn_packer_warn(const bn_packer *packer);
 

@@ -176,6 +176,8 @@ static bn_status load_head(loader *l)
     bn_weights *w = &l->weights->public_part;
     const bn_gguf_tensor *output = l->model->output;
     void *rows;
+    if (output != l->model->token_embd || !w->span.has_embedding)
+        BN_TRY(bn_packer_look(l->packer, output));
     BN_TRY(load_f32(l, l->model->output_norm, &w->output_norm));
     BN_TRY(bn_arena_take(l->weights->arena, (size_t)output->n_bytes, &rows));
     BN_TRY(run_task(l, copy_part, output, rows));
@@ -198,6 +200,7 @@ static bn_status load_all(loader *l)
     bn_weights *w = &l->weights->public_part;
     bn_stage_span span = w->span;
     if (span.has_embedding) BN_TRY(map_embedding(l));
+    if (span.has_embedding) BN_TRY(bn_packer_look(l->packer, l->model->token_embd));
     if (span.layer_begin < span.layer_end) {
         BN_TRY(load_f32(l, l->model->rope_freqs, &w->rope_factors));
     }

@@ -168,9 +168,29 @@ def check_damaged_weights():
     require(damaged == [f"blk.{i}.ffn_up.weight" for i in range(4)], f"{damaged}")
 
 
+def check_unused_codes():
+    """A code that stands for nothing is refused wherever it lies, embedding and head too."""
+    whole = (cli.SOURCE / "tests" / "golden" / "huggingface" / "bonsai-g64.gguf").read_bytes()
+    path = cli.work_dir() / f"unused.{os.getpid()}.gguf"
+    path.write_bytes(whole)
+    listed = json.loads(cli.program("bitnet-model", "inspect", path, "--json", "--tensors").stdout)
+    for tensor in listed["tensors"]:
+        if tensor["type"] != "Q2_0":
+            continue
+        at = tensor["offset"] + 2  # behind the scale of the first block
+        path.write_bytes(whole[:at] + bytes([whole[at] | 3]) + whole[at + 1:])
+        done = cli.coordinator("eval", "--model", path, "--local", "1", "--tokens", "1,2,3", code=1)
+        require(f"tensor {tensor['name']}: element 0 has an unused code" in done.stderr.decode(),
+                f"{tensor['name']}:\n{done.stderr.decode()}")
+        checked = cli.program("bitnet-model", "inspect", path, "--check")
+        require(checked.returncode == 1 and tensor["name"].encode() in checked.stderr,
+                f"{tensor['name']} passes --check")
+
+
 def main():
     return cli.run_cases([check_tokenize, check_bench, check_environment, check_exit_codes,
-                          check_help, check_keygen, check_damaged_weights])
+                          check_help, check_keygen, check_damaged_weights,
+                          check_unused_codes])
 
 
 if __name__ == "__main__":
