@@ -13,8 +13,8 @@ import os
 import random
 import struct
 
-SMALL = dict(num_hidden_layers=3, hidden_size=256, intermediate_size=512, num_attention_heads=8,
-             num_key_value_heads=4, vocab_size=320, max_position_embeddings=512,
+SMALL = dict(num_hidden_layers=3, hidden_size=128, intermediate_size=256, num_attention_heads=4,
+             num_key_value_heads=2, vocab_size=320, max_position_embeddings=512,
              rms_norm_eps=1e-5, rope_theta=10000.0)
 B2_4T = dict(num_hidden_layers=30, hidden_size=2560, intermediate_size=6912,
              num_attention_heads=20, num_key_value_heads=5, vocab_size=128256,
@@ -66,10 +66,11 @@ def floats(dtype, values):
 
 
 class Source:
-    """Tensors as pieces of bytes, so that a large folder needs little memory."""
+    """A tensor as pieces of bytes, so that a large folder needs little memory. Seed and name say
+    what is in it, wherever it is written."""
 
-    def __init__(self, seed):
-        self.random = random.Random(seed)
+    def __init__(self, seed, name):
+        self.random = random.Random("%d %s" % (seed, name))
 
     def many(self, n, make):
         """n bytes; past the first piece they repeat, which costs as much to read."""
@@ -107,17 +108,23 @@ class Source:
         yield floats(dtype, values)
 
 
-def tensors_of(config, weights, dtype, sub_norms, has_qk_norms, source):
+def tensors_of(config, weights, dtype, sub_norms, has_qk_norms, seed):
     """(name, dtype, shape, pieces) in the order of the model."""
     hidden, ffn, vocab = (config[k] for k in ("hidden_size", "intermediate_size", "vocab_size"))
     head = config.get("head_dim") or hidden // config["num_attention_heads"]
     q, kv = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
 
     def norm(name, n):
+        source = Source(seed, name)
         return name + ".weight", dtype, [n], source.values(
             dtype, n, lambda: source.random.uniform(0.75, 1.25))
 
+    def dense(name):
+        return name + ".weight", dtype, [vocab, hidden], Source(seed, name).embedding(
+            dtype, vocab * hidden)
+
     def linear(name, rows, cols):
+        source = Source(seed, name)
         if weights == "packed":
             quantization = config["quantization_config"]
             scale = (2.0 / cols) ** 0.5 * source.random.uniform(0.5, 1.0)
@@ -131,8 +138,7 @@ def tensors_of(config, weights, dtype, sub_norms, has_qk_norms, source):
             yield name + ".weight", weights, [rows, cols], source.values(
                 weights, rows * cols, lambda: source.random.gauss(0, (1.0 / cols) ** 0.5))
 
-    yield "model.embed_tokens.weight", dtype, [vocab, hidden], source.embedding(
-        dtype, vocab * hidden)
+    yield dense("model.embed_tokens")
     for i in range(config["num_hidden_layers"]):
         p = "model.layers.%d." % i
         yield norm(p + "input_layernorm", hidden)
@@ -151,7 +157,7 @@ def tensors_of(config, weights, dtype, sub_norms, has_qk_norms, source):
             yield norm(p + "self_attn.k_norm", head)
     yield norm("model.norm", hidden)
     if not config["tie_word_embeddings"]:
-        yield "lm_head.weight", dtype, [vocab, hidden], source.embedding(dtype, vocab * hidden)
+        yield dense("lm_head")
 
 
 def write_file(path, tensors):
@@ -180,7 +186,7 @@ def write(kind, directory, shards=1, shape=None, seed=1):
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, "config.json"), "w") as file:
         json.dump(config, file, indent=2)
-    tensors = list(tensors_of(config, *layout, Source(seed)))
+    tensors = list(tensors_of(config, *layout, seed))
     if shards == 1:
         write_file(os.path.join(directory, "model.safetensors"), tensors)
         return
