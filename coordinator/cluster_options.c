@@ -18,7 +18,8 @@ static uint32_t add_model_options(options_t *o, bn_option *table)
 {
     const bn_option options[] = {
         {"Model", "model", BN_OPTION_STRING, &o->model, "FILE",
-         "the GGUF file; workers without --model open the same path", NULL, 0, 0, 'm', NULL},
+         "a GGUF file or a Hugging Face folder; workers without --model open the same path", NULL,
+         0, 0, 'm', NULL},
         {"Model", "chat-template", BN_OPTION_STRING, &o->chat_template, "NAME|FILE",
          "how messages become tokens: " BN_CHAT_TEMPLATE_NAMES ",\n"
          "or a file with a template in Jinja; auto: as the model's file says",

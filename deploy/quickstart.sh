@@ -18,7 +18,7 @@ case "${1:-}" in
 -h | --help)
     sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     echo
-    echo "Environment: BITNET_MODEL (a GGUF file), BITNET_QUICKSTART_WORKERS (default 4)."
+    echo "Environment: BITNET_MODEL (GGUF file or folder), BITNET_QUICKSTART_WORKERS (default 4)."
     exit 0
     ;;
 esac

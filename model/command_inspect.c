@@ -63,10 +63,12 @@ static bn_status parse(int argc, char **argv, inspect_options *o, bn_options_res
     *program = (bn_program){
         .name = "bitnet-model inspect",
         .synopsis = "[options] FILE",
-        .about = "Shows a GGUF file's architecture, shape, tokenizer, tensor types, the bytes that "
-                 "a token reads, and the bytes that each stage of a cluster would need. Checks "
-                 "the header, every tensor's place and shape, every scale and every norm.",
+        .about = "Shows the architecture of a GGUF file or a Hugging Face folder, its shape, "
+                 "tokenizer, tensor types, the bytes that a token reads, and the bytes that each "
+                 "stage of a cluster would need. Checks the header, every tensor's place and "
+                 "shape, every scale and every norm.",
         .examples = "  bitnet-model inspect model.gguf\n"
+                    "  bitnet-model inspect bitnet-b1.58-2B-4T/ --check\n"
                     "  bitnet-model inspect model.gguf --stages 4 --context 4096 --slots 8\n",
         .tables = tables,
         .print_version = bn_command_print_version,
