@@ -1,8 +1,8 @@
 """convert.py — bitnet-model convert as people use it.
 
 What: a model converted and converted back is the same file, from a GGUF and from every folder of
-      tests/golden/huggingface; the report; a signal and a full disk leave nothing; refusals name
-      what is wrong.
+      tests/golden/huggingface; all types give one answer; the report; a signal and a full disk
+      leave nothing; refusals name what is wrong.
 How:  the program itself; a limit on the size of files plays the full disk.
 """
 import filecmp
@@ -51,6 +51,16 @@ def check_round_trips():
         convert(first, second)
         require(filecmp.cmp(model, second, shallow=False), f"{name} and back is another file")
     require(logits(model) == logits(second), "another answer")
+
+
+def check_answers():
+    """Every type gives the same logits in every bit; TL1 and TL2 in a shape that has them."""
+    large = cli.tiny(None, "large", "--arch", "bitnet", "--layers", 1, "--hidden", 1536, "--ffn",
+                     4096, "--heads", 16, "--vocab", 300)
+    expected, out = logits(large), place("a")
+    for name in (*TYPES, "tl1", "tl2"):
+        convert(large, out, "--type", name)
+        require(logits(out) == expected, f"{name} gives another answer")
 
 
 def check_folders():
@@ -131,9 +141,8 @@ def check_refusals():
 
 
 def main():
-    code = cli.run_cases([check_round_trips, check_folders, check_report, check_signals,
-                          check_full_disk, check_refusals])
-    return code
+    return cli.run_cases([check_round_trips, check_answers, check_folders, check_report,
+                          check_signals, check_full_disk, check_refusals])
 
 
 if __name__ == "__main__":
