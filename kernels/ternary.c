@@ -70,6 +70,12 @@ static uint64_t find_code_3(const uint8_t *codes, uint64_t begin, uint64_t end)
     return begin;
 }
 
+static void pack_zeros(size_t group_bytes, uint8_t *lane)
+{
+    for (size_t i = 0; i < group_bytes; i += BN_TERNARY_BLOCK_BYTES)
+        memset(lane + i, 0x55, 4);
+}
+
 bool bn_ternary_pack_i2s(const uint8_t *codes, uint32_t n_rows, uint32_t n_cols,
                          uint32_t group_begin, uint32_t group_end, uint8_t *blocks,
                          uint64_t *bad_index_out)
@@ -81,8 +87,7 @@ bool bn_ternary_pack_i2s(const uint8_t *codes, uint32_t n_rows, uint32_t n_cols,
         for (uint32_t r = 0; r < BN_TERNARY_GROUP_ROWS; r++) {
             uint32_t row = group * BN_TERNARY_GROUP_ROWS + r;
             if (row >= n_rows) {
-                for (size_t i = 4 * (size_t)r; i < group_bytes; i += BN_TERNARY_BLOCK_BYTES)
-                    memset(out + i, 0x55, 4);
+                pack_zeros(group_bytes, out + 4 * r);
                 continue;
             }
             uint64_t index = (uint64_t)row * n_cols;
@@ -95,12 +100,29 @@ bool bn_ternary_pack_i2s(const uint8_t *codes, uint32_t n_rows, uint32_t n_cols,
     return true;
 }
 
-/* Codes [0, n) of one row, n ≤ 16, as one dword of R16. */
-static uint32_t dword_of_codes(const uint8_t *codes, uint32_t n)
+/* Sixteen codes as one dword of R16. */
+static inline uint32_t dword_of_codes(const uint8_t *codes)
 {
-    uint32_t words[4] = {0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u};
-    memcpy(words, codes, n);
+    uint32_t words[4];
+    memcpy(words, codes, sizeof words);
     return words[0] | words[1] << 2 | words[2] << 4 | words[3] << 6;
+}
+
+/* One row of byte codes into its lane. */
+static void pack_codes_of_row(const uint8_t *codes, uint32_t n_cols, uint8_t *lane)
+{
+    uint32_t n_whole = n_cols / BN_TERNARY_BLOCK_COLS * BN_TERNARY_BLOCK_COLS;
+    for (uint32_t col = 0; col < n_whole; col += BN_TERNARY_BLOCK_COLS) {
+        uint32_t dword = dword_of_codes(codes + col);
+        memcpy(lane, &dword, sizeof dword);
+        lane += BN_TERNARY_BLOCK_BYTES;
+    }
+    if (n_whole == n_cols) return;
+    uint8_t rest[BN_TERNARY_BLOCK_COLS];
+    memset(rest, 1, sizeof rest);
+    memcpy(rest, codes + n_whole, n_cols - n_whole);
+    uint32_t dword = dword_of_codes(rest);
+    memcpy(lane, &dword, sizeof dword);
 }
 
 void bn_ternary_pack_codes(const uint8_t *codes, uint32_t n_rows, uint32_t n_cols, uint8_t *blocks)
@@ -111,15 +133,10 @@ void bn_ternary_pack_codes(const uint8_t *codes, uint32_t n_rows, uint32_t n_col
         uint8_t *out = blocks + group_bytes * group;
         for (uint32_t r = 0; r < BN_TERNARY_GROUP_ROWS; r++) {
             uint32_t row = group * BN_TERNARY_GROUP_ROWS + r;
-            uint8_t *lane = out + 4 * r;
-            for (uint32_t col = 0; col < n_cols; col += BN_TERNARY_BLOCK_COLS) {
-                uint32_t left = n_cols - col, dword = ZERO_TRITS;
-                if (row < n_rows)
-                    dword = dword_of_codes(codes + (size_t)row * n_cols + col,
-                                           left < BN_TERNARY_BLOCK_COLS ? left : 16);
-                memcpy(lane, &dword, sizeof dword);
-                lane += BN_TERNARY_BLOCK_BYTES;
-            }
+            if (row < n_rows)
+                pack_codes_of_row(codes + (size_t)row * n_cols, n_cols, out + 4 * r);
+            else
+                pack_zeros(group_bytes, out + 4 * r);
         }
     }
 }

@@ -131,15 +131,18 @@ static void test_trits_and_scales_are_those_of_the_file(void **state)
     }
 }
 
-/* A copy of the model whose tensor blk.0.ffn_up is n_blocks times `block`. */
-static const char *write_copy(const char *name, const uint8_t *block, size_t block_bytes,
-                              size_t n_blocks)
+/* A copy of the model whose tensor (NULL: blk.0.ffn_up.weight) is n_blocks times `block`. */
+static const char *write_copy(const char *name, const char *tensor_name, const uint8_t *block,
+                              size_t block_bytes, size_t n_blocks)
 {
     static char path[64];
     bn_model *model;
     assert_int_equal(bn_model_open(golden_path(name), BN_ACTIVATION_FROM_FILE, &model), BN_OK);
-    uint64_t at = model->layers[0].ffn_up.weight->offset;
-    assert_true(n_blocks * block_bytes <= model->layers[0].ffn_up.weight->n_bytes);
+    const bn_gguf_tensor *tensor = model->layers[0].ffn_up.weight;
+    if (tensor_name != NULL) tensor = bn_gguf_tensor_find(model->file, tensor_name);
+    assert_non_null(tensor);
+    uint64_t at = tensor->offset;
+    assert_true(n_blocks * block_bytes <= tensor->n_bytes);
     bn_model_close(model);
     FILE *in = fopen(golden_path(name), "rb");
     strcpy(path, "/tmp/bn_packer_XXXXXX");
@@ -161,16 +164,19 @@ static void test_a_code_that_is_no_trit_is_refused_by_name(void **state)
     (void)state;
     /* The fourth code of two bits; a byte that no five trits make. */
     static const struct {
-        const char *name;
-        uint8_t byte;
-    } cases[] = {{"bitnet-silu", 0xFF}, {"bitnet-tq2-groups", 0xFF}, {"llama-tq1-groups", 1}};
+        const char *name, *tensor;
+        uint8_t bytes[3]; /* a scale may stand first */
+    } cases[] = {{"bitnet-silu", "blk.0.ffn_up.weight", {0xFF, 0x55, 0x55}},
+                 {"bitnet-tq2-groups", "blk.0.ffn_up.weight", {0xFF, 0x55, 0x55}},
+                 {"llama-tq1-groups", "blk.0.ffn_up.weight", {1, 0, 0}},
+                 {"qwen3-q2-groups", "token_embd.weight", {0x00, 0x3C, 0xFF}}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         bn_model *model;
         bn_weights *weights;
-        const char *path = write_copy(cases[i].name, &cases[i].byte, 1, 1);
+        const char *path = write_copy(cases[i].name, cases[i].tensor, cases[i].bytes, 3, 1);
         assert_int_equal(bn_model_open(path, BN_ACTIVATION_FROM_FILE, &model), BN_OK);
         assert_int_equal(load(model, 2, &weights), BN_ERR_BAD_FILE);
-        assert_non_null(strstr(bn_log_last_error(), "blk.0.ffn_up.weight"));
+        assert_non_null(strstr(bn_log_last_error(), cases[i].tensor));
         assert_non_null(strstr(bn_log_last_error(), path));
         bn_model_close(model);
         unlink(path);
@@ -194,8 +200,8 @@ static void test_weights_that_are_all_the_same_are_warned_of(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         bn_model *model;
         bn_weights *weights;
-        const char *path =
-            write_copy(cases[i].name, cases[i].block, cases[i].block_bytes, cases[i].n_blocks);
+        const char *path = write_copy(cases[i].name, NULL, cases[i].block, cases[i].block_bytes,
+                                      cases[i].n_blocks);
         assert_int_equal(bn_model_open(path, BN_ACTIVATION_FROM_FILE, &model), BN_OK);
         bn_capture_begin(&capture);
         bn_log_set_quiet(false);
