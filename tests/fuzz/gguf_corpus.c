@@ -17,8 +17,18 @@ static bn_status write_model(const char *directory, const char *name, const char
     if (has_vocab) BN_TRY(bn_vocabulary_make_printable(BN_VOCABULARY_PRINTABLE_MIN + 2, &vocab));
     uint32_t hidden = head_type == BN_TENSOR_Q6_K ? 256 : 32;
     const bn_synth_job job = {
-        .shape = {NULL, arch, n_layers, hidden, 32, 2, 1, 16, has_vocab ? vocab.tokens.n : 3, 64,
-                  1e4f, is_tied, head_type},
+        .shape = {.arch = arch,
+                  .n_layers = n_layers,
+                  .hidden = hidden,
+                  .ffn = 32,
+                  .n_heads = 2,
+                  .n_kv_heads = 1,
+                  .head_size = 16,
+                  .vocab = has_vocab ? vocab.tokens.n : 3,
+                  .context = 64,
+                  .rope_base = 1e4f,
+                  .is_tied = is_tied,
+                  .head_type = head_type},
         .path = path,
         .seed = 1,
         .vocab = has_vocab ? &vocab : NULL,
