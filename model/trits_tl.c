@@ -6,6 +6,7 @@
  */
 #include "common/log.h"
 #include "model/tensor_type.h"
+#include "model/tl_check.h"
 #include "model/trits_internal.h"
 
 #include <inttypes.h>
@@ -87,7 +88,12 @@ static bn_status open_tl(bn_trits *t, const bn_trits_options *options)
                                  end, scale_at);
         if (!options->is_lenient) BN_TRY(check_padding(t, end, scale_at));
     }
-    return bn_gguf_read(t->file, t->tensor, scale_at, sizeof t->info.scale, &t->info.scale);
+    BN_TRY(bn_gguf_read(t->file, t->tensor, scale_at, sizeof t->info.scale, &t->info.scale));
+    /* One matrix of each kind is enough, and takes a while. */
+    bool is_of_layer_0 = strncmp(t->tensor->name, "blk.0.", 6) == 0;
+    return t->tensor->type == BN_TENSOR_TL1 && is_of_layer_0 && !options->is_lenient
+               ? bn_tl_check(t)
+               : BN_OK;
 }
 
 /* Bytes of a tile's codes, and as many as it has weights. */

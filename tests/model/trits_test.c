@@ -540,6 +540,58 @@ static void test_tl_of_other_tiles_is_noticed(void **state)
     matrix_free(&m);
 }
 
+/* Rows and columns with shares of zeros of their own, as trained matrices have them. */
+static void give_structure(matrix *m)
+{
+    uint64_t x = 1;
+    for (uint32_t row = 0; row < m->n_rows; row++)
+        for (uint32_t col = 0; col < m->n_cols; col++) {
+            x = x * 6364136223846793005ull + 1442695040888963407ull;
+            uint32_t percent = 30 + row * 7 % 20 + col * 11 % 20;
+            bool is_zero = (x >> 33) % 100 < percent;
+            m->codes[(size_t)row * m->n_cols + col] = is_zero ? 1 : x >> 63 ? 2 : 0;
+        }
+}
+
+static bn_status open_cut(const matrix *m, const char *written, const char *read)
+{
+    bn_tl_tile_list tiles = {0}, others = {0};
+    bn_trits_encoding e;
+    uint8_t *bytes;
+    bn_gguf_tensor tensor;
+    bn_trits *t = NULL;
+    assert_int_equal(bn_tl_tile_parse(written, &tiles), BN_OK);
+    assert_int_equal(bn_tl_tile_parse(read, &others), BN_OK);
+    assert_int_equal(bn_trits_encoding_make("t", BN_TENSOR_TL1, m->n_rows, m->n_cols, &tiles, &e),
+                     BN_OK);
+    size_t n = encode_all(&e, m, &bytes);
+    bn_gguf *file = trits_file(BN_TENSOR_TL1, m->n_cols, m->n_rows, bytes, n, &tensor);
+    const bn_trits_options options = {.tl_tiles = &others};
+    bn_status status = bn_trits_open(file, &tensor, &options, &t);
+    bn_trits_close(t);
+    bn_gguf_close(file);
+    bn_free(bytes);
+    return status;
+}
+
+static void test_tl1_of_other_tiles_is_noticed_by_its_structure(void **state)
+{
+    (void)state;
+    static const char *const cuts[] = {"256x512:256,128,32", "256x512:128,64,64",
+                                       "256x512:128,64,32", "256x512:256,256,32"};
+    matrix m = matrix_make(256, 512, 512, false);
+    for (size_t i = 0; i < 4; i++) /* a random matrix tells nothing */
+        assert_int_equal(open_cut(&m, cuts[0], cuts[i]), BN_OK);
+    give_structure(&m);
+    for (size_t i = 0; i < 4; i++)
+        for (size_t k = 0; k < 4; k++) {
+            bn_status status = open_cut(&m, cuts[i], cuts[k]);
+            if (status != (i == k ? BN_OK : BN_ERR_BAD_FILE)) fail_msg("%zu as %zu", i, k);
+            if (i != k) assert_non_null(strstr(bn_log_last_error(), "are a jumble in tiles of"));
+        }
+    matrix_free(&m);
+}
+
 static void test_other_types_are_refused(void **state)
 {
     (void)state;
@@ -567,6 +619,7 @@ int main(void)
         cmocka_unit_test(test_damage_is_refused_by_name),
         cmocka_unit_test(test_damage_is_counted_for_who_looks_for_it),
         cmocka_unit_test(test_tl_of_other_tiles_is_noticed),
+        cmocka_unit_test(test_tl1_of_other_tiles_is_noticed_by_its_structure),
         cmocka_unit_test(test_other_types_are_refused),
     };
     bn_log_set_quiet(true);
