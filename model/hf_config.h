@@ -18,6 +18,8 @@
 #include <stdint.h>
 
 #define BN_HF_CONFIG_BYTES_MAX (1u << 20)
+#define BN_HF_YARN_BETA_FAST 32.0 /* when absent */
+#define BN_HF_YARN_BETA_SLOW 1.0
 
 typedef enum bn_hf_family {
     BN_HF_BITNET,

@@ -320,6 +320,8 @@ static void test_wrong_configs_are_refused_by_key_and_value(void **state)
         {LLAMA("\"attention_bias\": false", "\"prism_hadamard_size\": 128"),
          "key prism_hadamard_size is 128"},
         {LLAMA("\"attention_bias\": false", "\"logit_scale\": 0.5"), "key logit_scale is 0.5"},
+        {LLAMA("\"attention_bias\": false", "\"rope_interleaved\": true"),
+         "key rope_interleaved is true"},
         {LLAMA("\"rope_scaling\": null", "\"rope_scaling\": 7"), "key rope_scaling is 7"},
         {LLAMA("\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"longrope\"}"),
          "key rope_scaling.rope_type is \"longrope\""},
