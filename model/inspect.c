@@ -134,11 +134,14 @@ static void print_model(const bn_model *model, FILE *stream)
     bn_progress_bytes_text(layer_bytes, layers);
     bn_progress_bytes_text(head_bytes, head);
     bn_progress_bytes_text(layer_bytes + head_bytes, total);
-    fprintf(stream, "architecture  %s: %s rope, %s, %s%s\n", c->arch,
+    char quantised[32] = "per token";
+    if (c->activation_group_cols != 0)
+        snprintf(quantised, sizeof quantised, "per %" PRIu32 " columns", c->activation_group_cols);
+    fprintf(stream, "architecture  %s: %s rope, %s, %s%s, int8 activations %s\n", c->arch,
             c->rope_kind == BN_ROPE_NEOX ? "neox" : "norm",
             c->activation == BN_ACTIVATION_SILU ? "SiLU" : "squared ReLU",
             c->has_sub_norms ? "sub-norms" : "no sub-norms",
-            c->has_qk_norms ? ", norms of q and k" : "");
+            c->has_qk_norms ? ", norms of q and k" : "", quantised);
     fprintf(stream,
             "shape         %" PRIu32 " layers, hidden %" PRIu32 ", ffn %" PRIu32 ", %" PRIu32
             " heads of %" PRIu32 ", %" PRIu32 " key/value heads\n",

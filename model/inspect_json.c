@@ -48,6 +48,7 @@ static bn_json *model_json(const bn_model *model)
     bn_json_set_text(json, "activation", c->activation == BN_ACTIVATION_SILU ? "silu" : "relu2");
     bn_json_set_bool(json, "sub_norms", c->has_sub_norms);
     bn_json_set_bool(json, "qk_norms", c->has_qk_norms);
+    bn_json_set_u64(json, "activation_group_cols", c->activation_group_cols);
     if (c->yarn.original_context != 0) bn_json_set(json, "yarn", yarn_json(&c->yarn));
     bn_json_set_bool(json, "tied", c->is_tied);
     bn_json_set_text(json, "head_type", bn_tensor_type_name(model->output->type));

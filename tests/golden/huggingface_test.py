@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """huggingface_test.py
 What: for every published architecture, a tiny model gives the logits that Hugging Face's own code
-      gives, token by token; so does its folder, where there is one, and with the same bits as the
-      GGUF, except where the folder holds master weights, whose scale is rounded to their type.
+      gives, token by token, and gives the same bits from two stages in scalar code; so does its
+      folder, where there is one, with the bits of the GGUF, except where it holds master weights,
+      whose scale is rounded to their type.
 How:  `eval --tokens` of huggingface/NAME.gguf beside huggingface/NAME.logits, which
       make_huggingface.py wrote: the cosine of every token's logits is at least 0.999. (Activations
       that lie on the edge between two codes fall to either side in two right programs, which is
@@ -24,11 +25,11 @@ MASTERS = ("1bitllm-xl", "2b-4t-bf16")
 FIXTURES = HERE / "huggingface"
 
 
-def evaluate(model, tokens):
+def evaluate(model, tokens, n_stages=1, isa="auto"):
     """The logits as floats, all positions behind each other."""
     out = cli.work_dir() / f"huggingface.{model.name}.f32"
-    cli.coordinator("eval", "--model", model, "--local", "1", "--tokens",
-                    ",".join(map(str, tokens)), "--logits-out", out)
+    cli.coordinator("eval", "--model", model, "--local", n_stages, "--tokens",
+                    ",".join(map(str, tokens)), "--logits-out", out, env={"BITNET_ISA": isa})
     data = out.read_bytes()
     out.unlink()
     return struct.unpack(f"<{len(data) // 4}f", data)
@@ -54,6 +55,8 @@ def check(name):
     found = list(cosines(ours, theirs, len(tokens)))
     print(f"{name}: cosine at least {min(found):.6f} (token {found.index(min(found))})")
     cli.require(min(found) >= COSINE_MIN, f"{name} departs from Hugging Face")
+    other = evaluate(FIXTURES / f"{name}.gguf", tokens, n_stages=2, isa="scalar")
+    cli.require(other == ours, f"{name}: other bits from two stages in scalar code")
     if (FIXTURES / name).is_dir():
         folder = evaluate(FIXTURES / name, tokens)
         least = min(cosines(folder, theirs, len(tokens)))
