@@ -29,7 +29,7 @@ def evaluate(model, tokens, n_stages=1, isa="auto"):
     """The logits as floats, all positions behind each other."""
     out = cli.work_dir() / f"huggingface.{model.name}.f32"
     cli.coordinator("eval", "--model", model, "--local", n_stages, "--tokens",
-                    ",".join(map(str, tokens)), "--logits-out", out, env={"BITNET_ISA": isa})
+                    ",".join(map(str, tokens)), "--logits-out", out, "--worker-isa", isa)
     data = out.read_bytes()
     out.unlink()
     return struct.unpack(f"<{len(data) // 4}f", data)
