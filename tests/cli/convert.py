@@ -79,6 +79,14 @@ def check_folders():
         require(filecmp.cmp(first, second, shallow=False), f"{folder}: and back is another file")
 
 
+def check_published_kinds():
+    """The tiny model of each published architecture answers as before when its weights are F16."""
+    out = place("a")
+    for model in sorted(FIXTURES.glob("*.gguf")):
+        convert(model, out, "--type", "f16")
+        require(logits(out) == logits(model), f"{model.name} gives another answer in F16")
+
+
 def check_report():
     report = cli.work_dir() / f"convert.{os.getpid()}.json"
     convert(cli.tiny("bpe"), place("a"), "--type", "tq2_0", "--head", "q8_0", "--report", report)
@@ -141,8 +149,8 @@ def check_refusals():
 
 
 def main():
-    return cli.run_cases([check_round_trips, check_answers, check_folders, check_report,
-                          check_signals, check_full_disk, check_refusals])
+    return cli.run_cases([check_round_trips, check_answers, check_folders, check_published_kinds,
+                          check_report, check_signals, check_full_disk, check_refusals])
 
 
 if __name__ == "__main__":
