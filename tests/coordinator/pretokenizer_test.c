@@ -123,6 +123,8 @@ static void test_names(void **state)
     (void)state;
     assert_ptr_equal(bn_pretokenizer_find("llama3", 6), bn_pretokenizer_find("llama-bpe", 9));
     assert_ptr_equal(bn_pretokenizer_find("llama-v3", 8), bn_pretokenizer_find("llama-bpe", 9));
+    assert_ptr_equal(bn_pretokenizer_find("olmo", 4), bn_pretokenizer_find("gpt-2", 5));
+    assert_ptr_equal(bn_pretokenizer_find("falcon-h1", 9), bn_pretokenizer_find("falcon_e", 8));
     assert_null(bn_pretokenizer_find("llama", 5));
     assert_null(bn_pretokenizer_find("", 0));
 }
