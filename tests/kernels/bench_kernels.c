@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/status.h"
+#include "kernels/dense_blocks.h"
 #include "kernels/screen.h"
 #include "kernels/tables.h"
 #include "tests/kernels/random.h"
@@ -274,10 +275,14 @@ static void bench_groups(const bn_kernels *k, const bounds *limit)
     }
 }
 
+static const char *const dense_names[BN_DENSE_TYPES] = {
+    "F32",  "F16",  "BF16",       "Q8_0",  "Q6_K",   "Q4_0", "Q5_0",
+    "Q4_K", "Q2_0", "Q2_0 (128)", "TQ1_0", "PTQ1_0", "TQ2_0"};
+
 static void bench_dense(const bn_kernels *k, const bounds *limit, bn_dense_type type,
-                        size_t row_bytes, uint32_t n_tokens)
+                        uint32_t n_tokens)
 {
-    static const char *const names[] = {"F32", "F16", "BF16", "Q8_0", "Q6_K"};
+    size_t row_bytes = 2560 / bn_dense_block_cols(type) * bn_dense_block_bytes(type);
     job work = {.run = run_dense, .k = k, .n_tokens = n_tokens};
     uint32_t n_rows = (uint32_t)(COLD_BYTES / row_bytes);
     n_rows = n_rows > 128256 ? 128256 : n_rows;
@@ -286,8 +291,9 @@ static void bench_dense(const bn_kernels *k, const bounds *limit, bn_dense_type 
     work.y = (float *)(void *)map_huge((size_t)n_tokens * n_rows * sizeof(float));
     for (uint32_t n = 1; n <= THREADS_MAX; n++) {
         double bytes = (double)row_bytes * n_rows / measure(&work, n);
-        printf("%-7s head %-4s tokens %u cold %u thr: %6.1f GB/s %3.0f %%\n", k->name, names[type],
-               n_tokens, n, bytes * 1e-9, 100.0 * bytes / limit->bytes_per_s[n - 1]);
+        printf("%-7s head %-4s tokens %u cold %u thr: %6.1f GB/s %3.0f %%\n", k->name,
+               dense_names[type], n_tokens, n, bytes * 1e-9,
+               100.0 * bytes / limit->bytes_per_s[n - 1]);
     }
 }
 
@@ -406,12 +412,9 @@ bool bench_table(const bn_kernels *k)
     bench_ternary(k, &limit, 13824, 2560, 512, true, 0);
     bench_ternary(k, &limit, 2560, 6912, 512, true, 0);
     bench_groups(k, &limit);
-    bench_dense(k, &limit, BN_DENSE_F32, 10240, 1);
-    bench_dense(k, &limit, BN_DENSE_F16, 5120, 1);
-    bench_dense(k, &limit, BN_DENSE_BF16, 5120, 1);
-    bench_dense(k, &limit, BN_DENSE_Q8_0, 2720, 1);
-    bench_dense(k, &limit, BN_DENSE_Q6_K, 2100, 1);
-    bench_dense(k, &limit, BN_DENSE_F16, 5120, 4);
+    for (int type = BN_DENSE_F32; type < BN_DENSE_TYPES; type++)
+        bench_dense(k, &limit, (bn_dense_type)type, 1);
+    bench_dense(k, &limit, BN_DENSE_F16, 4);
     for (uint32_t n = 1; n <= BN_SCREEN_TOKENS_MAX; n++)
         bench_screen(k, &limit, n);
     bench_screen_pack(k);
