@@ -18,9 +18,11 @@ static const struct {
     double base;
     uint32_t head_size;
     uint64_t hash;
+    bn_rope_yarn yarn;
 } tables[] = {
-    {500000.0, 128, 0x8984d35eb93aa4e2},
-    {10000.0, 96, 0xb8a22f84acaf885a},
+    {500000.0, 128, 0x8984d35eb93aa4e2, {0}},
+    {10000.0, 96, 0xb8a22f84acaf885a, {0}},
+    {1000000.0, 128, 0xdbfb6ee8f2be8ef9, {16384, 4.0f, 32.0f, 1.0f, 1.0f}},
 };
 
 static uint64_t hash_words(uint64_t hash, const float *values, uint32_t n)
@@ -42,8 +44,10 @@ static void test_tables_have_the_pinned_bits(void **state)
         uint32_t n = tables[i].head_size / 2;
         uint64_t hash = 0xCBF29CE484222325u;
         bn_rope_frequencies(tables[i].base, tables[i].head_size, NULL, inv_freq);
+        bn_rope_yarn_frequencies(&tables[i].yarn, tables[i].base, tables[i].head_size, inv_freq);
+        double magnitude = bn_rope_yarn_magnitude(&tables[i].yarn);
         for (uint32_t position = 0; position <= 131071; position++) {
-            bn_rope_angles(position, inv_freq, 1.0, n, cosines, sines);
+            bn_rope_angles(position, inv_freq, magnitude, n, cosines, sines);
             hash = hash_words(hash, cosines, n);
             hash = hash_words(hash, sines, n);
         }
