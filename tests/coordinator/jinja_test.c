@@ -35,6 +35,7 @@ static bn_status run_text(const char *source, size_t n, char *text, size_t size)
     return status;
 }
 
+/* tidy: table */
 static void test_what_is_not_known_is_refused_by_name(void **state)
 {
     (void)state;
