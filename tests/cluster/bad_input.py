@@ -347,8 +347,9 @@ def usage():
 def main():
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     cases = [usage, damaged_models, no_tokenizer, different_models, too_few_workers, too_many_stages,
-             does_not_fit, prompt_too_long, wrong_layers, port_in_use, not_loopback, wrong_key, right_key, full_disk,
-             closed_stdout, garbage_at_the_port, no_coordinator, shrinking_file]
+             does_not_fit, prompt_too_long, wrong_layers, port_in_use, not_loopback, wrong_key,
+             right_key, full_disk, closed_stdout, garbage_at_the_port, no_coordinator,
+             shrinking_file]
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     failures = 0
     for case in cases:
