@@ -6,6 +6,7 @@
 #ifndef BN_MODEL_TRITS_INTERNAL_H
 #define BN_MODEL_TRITS_INTERNAL_H
 
+#include "kernels/kernels.h"
 #include "model/trits.h"
 
 typedef struct bn_trits_family {
@@ -20,6 +21,7 @@ typedef struct bn_trits_family {
 } bn_trits_family;
 
 struct bn_trits {
+    const bn_kernels *kernels; /* of master weights, which are widened */
     const bn_gguf *file;
     const bn_gguf_tensor *tensor;
     const bn_trits_family *family;

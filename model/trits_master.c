@@ -6,7 +6,6 @@
  */
 #include "common/alloc.h"
 #include "common/log.h"
-#include "kernels/math.h"
 #include "model/trits_float.h"
 #include "model/trits_internal.h"
 
@@ -46,7 +45,7 @@ static bn_status sum_range(const bn_trits *t, uint32_t thread_index, uint32_t ro
     const uint8_t *in = (const uint8_t *)(row + t->info.n_cols);
     BN_TRY(bn_trits_read_rows(t, row_begin, n_rows, row + t->info.n_cols));
     for (uint32_t i = 0; i < n_rows; i++, in += t->row_bytes) {
-        bn_trits_float_widen(t->tensor->type, in, t->info.n_cols, row);
+        bn_trits_float_widen(t->kernels, t->tensor->type, in, t->info.n_cols, row);
         sums[row_begin + i] = sum_row(row, t->info.n_cols);
         if (!isfinite(sums[row_begin + i]))
             return bn_trits_fail(t, "row %u holds a weight that is not finite", row_begin + i);
@@ -56,6 +55,7 @@ static bn_status sum_range(const bn_trits *t, uint32_t thread_index, uint32_t ro
 
 static bn_status open_master(bn_trits *t, const bn_trits_options *options)
 {
+    t->kernels = bn_kernels_get(BN_ISA_AUTO);
     t->row_bytes = (uint64_t)t->info.n_cols * bn_trits_float_bytes(t->tensor->type);
     double *sums = bn_alloc(t->info.n_rows, sizeof *sums);
     if (sums == NULL)
@@ -83,7 +83,7 @@ static bn_status read_master(const bn_trits *t, uint32_t row_begin, uint32_t n_r
     float s = t->master_inverse, scale = t->info.scale, largest = 0.0f;
     BN_TRY(bn_trits_read_rows(t, row_begin, n_rows, row + n_cols));
     for (uint32_t i = 0; i < n_rows; i++, in += t->row_bytes, codes += n_cols) {
-        bn_trits_float_widen(t->tensor->type, in, n_cols, row);
+        bn_trits_float_widen(t->kernels, t->tensor->type, in, n_cols, row);
         for (uint32_t k = 0; k < n_cols; k++) {
             /* Half and less rounds to 0 (even), above it to 1; clamping makes the rest 1. */
             float x = row[k] * s;
