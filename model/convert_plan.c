@@ -188,13 +188,25 @@ static bn_status plan_item(const bn_convert_job *job, const bn_gguf *file, bn_th
     return BN_OK;
 }
 
+static bn_status check_has_weight(const bn_gguf *file, const bn_gguf_tensor *scale)
+{
+    char name[BN_GGUF_NAME_MAX + 1];
+    snprintf(name, sizeof name, "%.*s.weight", (int)(strlen(scale->name) - strlen(".scale")),
+             scale->name);
+    if (bn_gguf_tensor_find(file, name) != NULL) return BN_OK;
+    return fail_tensor(file, scale, "there is no weight that it belongs to");
+}
+
 static bn_status plan_tensors(const bn_convert_job *job, bn_thread_pool *pool,
                               bn_convert_plan *plan)
 {
     uint64_t index = 0, n_ternary = 0;
     for (uint64_t i = 0; i < bn_gguf_n_tensors(plan->file); i++) {
         const bn_gguf_tensor *tensor = bn_gguf_tensor_at(plan->file, i);
-        if (is_linear(tensor->name, ".scale")) continue; /* goes with its weight */
+        if (is_linear(tensor->name, ".scale")) {
+            BN_TRY(check_has_weight(plan->file, tensor));
+            continue; /* goes with its weight */
+        }
         bn_convert_item *item = &plan->items[plan->n_items++];
         item->tensor = tensor;
         item->index = index;
