@@ -83,7 +83,8 @@ def main():
         "positions": len(positions), "cosine_min": cosine, "largest_difference": largest,
         "other_greedy_token": [{"ours": a, "theirs": b, "gap": gap} for a, b, gap in other],
         "perplexity": {"ours": ours_ppl, "transformers": theirs_ppl}}
-    reference.update(largest_difference=largest, perplexity=theirs_ppl, tokens=scored)
+    reference.update(largest_difference=largest, perplexity=theirs_ppl, tokens=scored,
+                     compared=result)
     (HERE / "reference.json").write_text(json.dumps(reference) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
     is_right = (cosine >= 0.999 and not wrong and len(other) <= 0.005 * len(positions)

@@ -9,9 +9,23 @@ import stories
 NAMES = stories.GIRLS + stories.BOYS + stories.PETS
 
 
+def last_words(phrases):
+    return sorted({phrase.split()[-1] for phrase in phrases})
+
+
+PLACES = last_words(place for place, _ in stories.PLACES)
+SPOTS = last_words(stories.SPOTS)
+PLACED = sorted({spot.split()[0] for spot in stories.SPOTS})
+DONE = sorted({word for do, _ in stories.TASKS for word in do.split()})
+FELT = sorted({*stories.LAST_FEELINGS, "upset", "worried", "unhappy", "brave", "safe", "calm"})
+REST = sorted({*last_words(stories.SCARY), *last_words(stories.GAMES), *last_words(stories.HOMES),
+               *(word for word, _ in stories.WEATHERS), *stories.NUMBERS[1:]})
+
+
 def words_of(rng):
-    pools = (NAMES, stories.THINGS, stories.ANIMALS, stories.COLORS, stories.NATURES,
-             stories.FOODS, stories.COUNTED)
+    pools = (NAMES, NAMES, stories.THINGS, stories.ANIMALS, stories.COLORS, stories.NATURES,
+             stories.FOODS, stories.COUNTED, PLACES, PLACES, SPOTS, SPOTS, PLACED, DONE, DONE, FELT,
+             REST, REST)
     return [rng.choice(rng.choice(pools)) for _ in range(rng.randint(3, 14))]
 
 

@@ -18,10 +18,11 @@ python=${PYTHON:-python3}
 
 # Large blocks are kept, not given back to the system and taken again at each step.
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
-"$python" "$here/train.py" --out "$run" --seed 1 --steps 4600
+"$python" "$here/train.py" --out "$run" --seed 1
 "$python" "$here/export.py" "$run" "$demo"
 cp "$run/train.log" "$here/train.log"
 "$python" "$here/make_heldout.py" "$demo"
-"$bin/bitnet-model" convert "$demo" "$demo/demo.gguf"
-"$python" "$demo/measure.py" "$bin" --zeros "$("$python" "$here/zeros.py" "$run" "$demo/held-out.txt")"
+"$bin/bitnet-model" convert "$demo" "$demo/demo.gguf" --head f16
+zeros=$("$python" "$here/zeros.py" "$run" "$demo/held-out.txt")
+"$python" "$demo/measure.py" "$bin" --zeros "$zeros"
 "$python" "$demo/compare_transformers.py" "$bin" "$demo/demo.gguf"

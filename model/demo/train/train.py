@@ -32,13 +32,17 @@ def rate(step, steps, peak):
     return peak * min((step + 1) / WARM_UP, (steps - step) / (steps - WARM_UP))
 
 
-def batches(seed, step, tokenizer, rows, length, drills_until):
+def batches(seed, step, tokenizer, length, options):
     """From any step on, always the same rows at the same step."""
+    rows = options.rows
     per_shard = SHARD_ROWS // rows
     while True:
         index, at = divmod(step, per_shard)
-        kinds = corpus.FIRST if step < drills_until else corpus.KINDS
-        ids, weights = corpus.shard(seed, index, tokenizer, SHARD_ROWS, length + 1, kinds)
+        kinds = corpus.FIRST if step < options.drills_until else corpus.KINDS
+        # New words are mostly chance, so early they only hide what can be learned; but a model
+        # that never counts them in full tells stories without new people.
+        new = corpus.NEW if step < options.steps * 5 // 6 else 1.0
+        ids, weights = corpus.shard(seed, index, tokenizer, SHARD_ROWS, length + 1, kinds, new)
         ids, weights = torch.tensor(ids), torch.tensor(weights)
         for i in range(at, per_shard):
             yield ids[i * rows : (i + 1) * rows], weights[i * rows : (i + 1) * rows]
@@ -112,7 +116,7 @@ def main():
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--rows", type=int, default=6, help="sequences of 512 tokens per step")
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--drills-until", type=int, default=384, metavar="STEP",
+    parser.add_argument("--drills-until", type=int, default=1500, metavar="STEP",
                         help="until here mostly finding and repeating words (drills.py)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -152,8 +156,7 @@ def main():
             f"--rate {options.rate}")
 
     fast_loss = torch.compile(loss_of)
-    source = batches(options.seed, first, tokenizer, options.rows, shape.context,
-                     options.drills_until)
+    source = batches(options.seed, first, tokenizer, shape.context, options)
     begin, mean = time.monotonic(), []
     for step in range(first, options.steps):
         is_falling = step >= options.steps * 2 // 3
