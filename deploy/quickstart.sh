@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # From a fresh checkout to a prompt that four workers answer:
 #
-#   ./deploy/quickstart.sh            opens the coordinator's prompt
-#   ./deploy/quickstart.sh "Hello"    answers once and exits
+#   ./deploy/quickstart.sh                      opens the coordinator's prompt
+#   ./deploy/quickstart.sh "Tell me a story."   answers once and exits
 #
-# Installs what is missing, builds, makes a small model if BITNET_MODEL names none, starts
-# `mpirun -np 4 bitnet-worker` and the coordinator, and stops everything again at the end.
-# Run it as often as you like: what is there already is not done twice.
+# Installs what is missing, builds, starts `mpirun -np 4 bitnet-worker` and the coordinator, and
+# stops everything again at the end. The model is the small one in model/demo, trained on made-up
+# stories and sums; BITNET_MODEL names another. Run it as often as you like: what is there already
+# is not done twice.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,9 +17,10 @@ workers=${BITNET_QUICKSTART_WORKERS:-4}
 
 case "${1:-}" in
 -h | --help)
-    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     echo
-    echo "Environment: BITNET_MODEL (GGUF file or folder), BITNET_QUICKSTART_WORKERS (default 4)."
+    echo "Environment: BITNET_MODEL (a GGUF file or a folder; default model/demo/demo.gguf),"
+    echo "BITNET_QUICKSTART_WORKERS (default 4)."
     exit 0
     ;;
 esac
@@ -56,13 +58,8 @@ if ! { cmake -S "$root" --preset release && cmake --build "$build" --target \
 fi
 
 if [ -z "$model" ]; then
-    model=$state/small.gguf
-    if [ ! -f "$model" ]; then
-        say "making a small model (build/quickstart/small.gguf)"
-        "$build/bin/bitnet-model" synth "$model.part" --shape tiny --seed 1 >&2
-        mv "$model.part" "$model"
-    fi
-    say "this model's weights are random: its answers mean nothing (BITNET_MODEL=FILE: a real one)"
+    model=$root/model/demo/demo.gguf
+    say "the model is model/demo: small, trained on made-up stories and sums"
 fi
 exec 9>&-
 
