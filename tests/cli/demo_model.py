@@ -61,6 +61,22 @@ def check_perplexity():
         require({key: found[key] for key in stated} == stated, f"{run}: {found} for {stated}")
 
 
+def check_perplexity_of_formats():
+    """The folder itself, and every type of file that these shapes fit."""
+    stated = FIGURES["perplexity"]["perplexity_bits"]
+    with tempfile.TemporaryDirectory() as directory:
+        models = [DEMO]
+        for kind in ("tq1_0", "tq2_0", "f16"):
+            models.append(os.path.join(directory, f"{kind}.gguf"))
+            done = cli.program("bitnet-model", "convert", DEMO, models[-1], "--type", kind)
+            require(done.returncode == 0, done.stderr.decode(errors="replace"))
+        for model in models:
+            done = cli.coordinator("eval", "--model", model, "--json", "--local", 1,
+                                   "--perplexity", DEMO / "held-out.txt", timeout=300)
+            found = json.loads(done.stdout)["perplexity_bits"]
+            require(found == stated, f"{model}: {found} for {stated}")
+
+
 def check_folder_is_the_file():
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "converted.gguf")
@@ -119,4 +135,5 @@ def check_tokenizer():
 
 if __name__ == "__main__":
     sys.exit(cli.run_cases([check_tokenizer, check_questions, check_perplexity,
-                            check_folder_is_the_file, check_reference]))
+                            check_perplexity_of_formats, check_folder_is_the_file,
+                            check_reference]))
