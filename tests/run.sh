@@ -131,9 +131,11 @@ stage "build: gcc -O0" build O0
 if stage "build: gcc" build release -DBN_WERROR=ON; then stage "tests" run_tests release; fi
 if [ $clang_is_built = 0 ]; then stage "tests, compiled by clang" run_tests clang "${few[@]}"; fi
 if stage "build: ASan+UBSan" build asan; then
-    stage "tests, ASan+UBSan" run_tests asan "${many[@]}"
+    BN_REPEATED=1 stage "tests, ASan+UBSan" run_tests asan "${many[@]}"
 fi
-if stage "build: TSan" build tsan; then stage "tests, TSan" run_tests tsan "${threads[@]}"; fi
+if stage "build: TSan" build tsan; then
+    BN_REPEATED=1 stage "tests, TSan" run_tests tsan "${threads[@]}"
+fi
 
 for preset in "${run_presets[@]+"${run_presets[@]}"}"; do
     printf '\n=== seconds per suite (%s)\n' "$preset"
